@@ -103,6 +103,12 @@ class TooManyJudgeErrorsError(TrainingError):
     reason = "TOO_MANY_JUDGE_ERRORS"
 
 
+class PreflightError(TrainingError):
+    """A reward that teaches the starting model nothing, or that worthless answers earn."""
+
+    reason = "PREFLIGHT_FAILED"
+
+
 class StoppedError(Exception):
     """End of the work at a boundary, on request."""
 

@@ -109,6 +109,13 @@ class Observer:
     def certificate(self, certificate: Certificate) -> None:
         """Receive the certificate of a saved state or of the last one."""
 
+    def rollouts(self, step: int, path: Path) -> None:
+        """Receive a complete file of rollouts, and return once it is durable.
+
+        Raises:
+            StoppedError: There is a request to end the work.
+        """
+
     def prediction(self, prediction: Prediction) -> None:
         """Receive a prediction."""
 
@@ -160,6 +167,11 @@ class Observers(Observer):
         """Call all observers."""
         for observer in self._observers:
             observer.certificate(certificate)
+
+    def rollouts(self, step: int, path: Path) -> None:
+        """Call all observers."""
+        for observer in self._observers:
+            observer.rollouts(step, path)
 
     def prediction(self, prediction: Prediction) -> None:
         """Call all observers."""

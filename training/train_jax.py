@@ -50,6 +50,7 @@ _OUTPUTS = (
     "split.json",
     "provenance.json",
     "reference.safetensors",
+    "rollouts",
 )
 _EVAL_OUTPUTS = ("eval_results.jsonl", "predictions.jsonl", "verdicts.jsonl")
 

@@ -20,9 +20,7 @@ def main(name: str, method: str) -> None:
     adapter = AdapterSpec(lora=LoraSpec(rank=16, alpha=32)) if method == "lora" else None
     subject = Subject(shape, adapter)
     parts = make_trainer(subject.model, shape, adapter=adapter)
-    computed = estimate(
-        subject.model, parts.spec, parts.trainer, parts.stream, parts.examples, 0
-    ).memory
+    computed = estimate(subject.model, parts.spec, parts.trainer, parts.stream, 0).memory
     steps: Any = subject.steps
     lowered = steps.lower(subject.state, subject.frozen, subject.batch, 0, subject.key)
     analysis = lowered.compile().memory_analysis()

@@ -26,7 +26,7 @@ def cache_key(
         spec: The run's resolved spec. The key leaves out pools, limits and retries, and the blocks
             that the stage does not read.
         inputs: Role and digest of each artifact that the stage reads.
-        judges: Versions of the run's judges by name, on which a JUDGE stage depends.
+        judges: Versions of the judges that the stage asks, by name.
     """
     parts = {
         "kind": kind.value,
@@ -34,7 +34,7 @@ def cache_key(
         "config": _CONFIG[kind](spec),
         "inputs": sorted(map(list, inputs)),
     }
-    if kind is StageKind.JUDGE:
+    if judges:
         parts["judges"] = dict(judges)
     return sha256_json(parts)
 

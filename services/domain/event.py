@@ -100,6 +100,16 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
+class RolloutsSaved:
+    """Answers that a step of a training sampled, complete."""
+
+    step: int
+    """Step that learns from them; 0 for those of the pre-flight."""
+    files: list[FileEntry]
+    """Files of the rollouts, all uploaded."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A prediction or a verdict."""
 
@@ -111,7 +121,7 @@ class Evaluation:
     """The judge of a verdict; ``None`` for a prediction."""
 
 
-Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluation
+Event = LogLine | MetricPoint | Progress | CheckpointSaved | RolloutsSaved | Evaluation
 
 
 def extend_digest(digest: str, digested: Iterable[bytes]) -> str:

@@ -231,6 +231,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "MetricPoint": {"name": _LABEL},
     "Progress": {"unit": Bound(text=MAX_ID, later=True, free=True)},
     "CheckpointSaved": {"files": _FILES},
+    "RolloutsSaved": {"files": _FILES},
     "Prediction": {
         "eval_set": _NAME,
         "example_id": _NAME,

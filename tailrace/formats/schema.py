@@ -259,6 +259,7 @@ def _unknown_keys(
     out: list[Violation],
 ) -> None:
     renamed: Mapping[str, str] = getattr(schema, "RENAMED", {})
+    refused = _REFUSED_KEYS | getattr(schema, "REFUSED", {})
     for name in data:
         if name in fields:
             continue
@@ -266,8 +267,8 @@ def _unknown_keys(
         if name in renamed:
             out.append(Violation(key_path, f"is an old name: use {renamed[name]}"))
             continue
-        if name in _REFUSED_KEYS:
-            out.append(Violation(key_path, _REFUSED_KEYS[name]))
+        if name in refused:
+            out.append(Violation(key_path, refused[name]))
             continue
         if len(out) >= MAX_REPORTED:
             # Only counted: comparing names is slow, and so many hints would go unread.

@@ -10,6 +10,9 @@ for one line with the path of the job file on standard input. It then changes to
 and continues as if started there with the job, which must have the same threads and cache folder.
 If standard input ends without a line, the process ends with status 0 and no event.
 
+A process that reports rollouts waits until the worker has created :func:`committed_mark` of their
+path, an empty file: the control plane then has them, and the training may learn from them.
+
 Signals: SIGTERM asks it to stop at the next step boundary (cancel), SIGUSR1 to save a checkpoint
 at the next step boundary and stop (release). The last event is a :class:`ResultEvent` or a
 :class:`StoppedEvent` with exit status 0, or an :class:`ErrorEvent` with status 1.
@@ -61,6 +64,10 @@ class StageInputs:
         item_length=4096,
     )
     eval_sets: list[EvalSetInput] = key("Imported eval sets.", default=[], max_length=16)
+    rollouts: str | None = key(
+        "Folder with the rollouts that earlier attempts of this TRAIN stage committed.",
+        default=None,
+    )
     baseline_predictions: str | None = key(
         "Folder with `predictions.jsonl` of the run that `pairwise` compares with.", default=None
     )
@@ -100,6 +107,8 @@ class ArtifactKind(enum.StrEnum):
     """`verdicts.jsonl`."""
     REFERENCE = "reference"
     """`reference.safetensors`: log-probabilities of pairs under the starting model."""
+    ROLLOUTS = "rollouts"
+    """`step-….jsonl.gz`: answers that a step of the training sampled, with their rewards."""
 
 
 class LogLevel(enum.StrEnum):
@@ -148,6 +157,14 @@ class CheckpointEvent:
 
     step: int = key("Optimizer step of the checkpoint.", minimum=0)
     path: str = key("Folder, relative to the output folder.")
+
+
+@dataclass(frozen=True)
+class RolloutsEvent:
+    """Rollouts of a step, a complete file below the output folder."""
+
+    step: int = key("Step that learns from them; 0 for those of the pre-flight.", minimum=0)
+    path: str = key("File, relative to the output folder.")
 
 
 @dataclass(frozen=True)
@@ -212,6 +229,7 @@ Event = (
     | MetricEvent
     | ProgressEvent
     | CheckpointEvent
+    | RolloutsEvent
     | PredictionEvent
     | VerdictEvent
     | ResultEvent
@@ -224,6 +242,7 @@ _EVENTS: dict[str, type[Event]] = {
     "metric": MetricEvent,
     "progress": ProgressEvent,
     "checkpoint": CheckpointEvent,
+    "rollouts": RolloutsEvent,
     "prediction": PredictionEvent,
     "verdict": VerdictEvent,
     "result": ResultEvent,
@@ -231,6 +250,11 @@ _EVENTS: dict[str, type[Event]] = {
     "error": ErrorEvent,
 }
 _NAMES = {schema: name for name, schema in _EVENTS.items()}
+
+
+def committed_mark(path: str) -> str:
+    """Return the path of the file that shows that a file of rollouts is committed."""
+    return f"{path}.committed"
 
 
 def encode_event(event: Event) -> str:

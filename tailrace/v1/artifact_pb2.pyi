@@ -44,6 +44,8 @@ class _ArtifactKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """`verdicts.jsonl`."""
     ARTIFACT_KIND_REFERENCE: _ArtifactKind.ValueType  # 8
     """`reference.safetensors`: log-probabilities of pairs under the starting model."""
+    ARTIFACT_KIND_ROLLOUTS: _ArtifactKind.ValueType  # 9
+    """`step-….jsonl.gz`: answers that a step of the training sampled, with their rewards."""
 
 class ArtifactKind(_ArtifactKind, metaclass=_ArtifactKindEnumTypeWrapper):
     """Kind of an artifact's content."""
@@ -66,6 +68,8 @@ ARTIFACT_KIND_VERDICTS: ArtifactKind.ValueType  # 7
 """`verdicts.jsonl`."""
 ARTIFACT_KIND_REFERENCE: ArtifactKind.ValueType  # 8
 """`reference.safetensors`: log-probabilities of pairs under the starting model."""
+ARTIFACT_KIND_ROLLOUTS: ArtifactKind.ValueType  # 9
+"""`step-….jsonl.gz`: answers that a step of the training sampled, with their rewards."""
 global___ArtifactKind = ArtifactKind
 
 @typing.final
@@ -122,7 +126,7 @@ class Artifact(google.protobuf.message.Message):
     attempt: builtins.int
     """Attempt that produced it. Output only."""
     step: builtins.int
-    """Training step of a checkpoint; 0 otherwise. Output only."""
+    """Training step of a checkpoint or of rollouts; 0 otherwise. Output only."""
     @property
     def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArtifactFile]:
         """Files, sorted by path."""

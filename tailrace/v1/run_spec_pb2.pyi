@@ -130,6 +130,106 @@ FINAL_MODEL_BEST: FinalModel.ValueType  # 2
 """The weights with the lowest evaluation loss."""
 global___FinalModel = FinalModel
 
+class _PolicyLoss:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PolicyLossEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PolicyLoss.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    POLICY_LOSS_UNSPECIFIED: _PolicyLoss.ValueType  # 0
+    POLICY_LOSS_GRPO: _PolicyLoss.ValueType  # 1
+    """Mean over the tokens of an answer, then over answers (Shao et al., arXiv:2402.03300)."""
+    POLICY_LOSS_DR_GRPO: _PolicyLoss.ValueType  # 2
+    """Sum over tokens, over answers times `max_new_tokens` (Liu et al., arXiv:2503.20783)."""
+    POLICY_LOSS_DAPO: _PolicyLoss.ValueType  # 3
+    """Mean over all tokens of the batch (Yu et al., arXiv:2503.14476)."""
+
+class PolicyLoss(_PolicyLoss, metaclass=_PolicyLossEnumTypeWrapper):
+    """Aggregation of the losses of tokens."""
+
+POLICY_LOSS_UNSPECIFIED: PolicyLoss.ValueType  # 0
+POLICY_LOSS_GRPO: PolicyLoss.ValueType  # 1
+"""Mean over the tokens of an answer, then over answers (Shao et al., arXiv:2402.03300)."""
+POLICY_LOSS_DR_GRPO: PolicyLoss.ValueType  # 2
+"""Sum over tokens, over answers times `max_new_tokens` (Liu et al., arXiv:2503.20783)."""
+POLICY_LOSS_DAPO: PolicyLoss.ValueType  # 3
+"""Mean over all tokens of the batch (Yu et al., arXiv:2503.14476)."""
+global___PolicyLoss = PolicyLoss
+
+class _RatioLevel:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RatioLevelEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RatioLevel.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    RATIO_LEVEL_UNSPECIFIED: _RatioLevel.ValueType  # 0
+    RATIO_LEVEL_TOKEN: _RatioLevel.ValueType  # 1
+    """One ratio a token."""
+    RATIO_LEVEL_SEQUENCE: _RatioLevel.ValueType  # 2
+    """One ratio an answer: the geometric mean over its tokens (GSPO, arXiv:2507.18071)."""
+
+class RatioLevel(_RatioLevel, metaclass=_RatioLevelEnumTypeWrapper):
+    """Level of the ratio between the model's probabilities and those at sampling."""
+
+RATIO_LEVEL_UNSPECIFIED: RatioLevel.ValueType  # 0
+RATIO_LEVEL_TOKEN: RatioLevel.ValueType  # 1
+"""One ratio a token."""
+RATIO_LEVEL_SEQUENCE: RatioLevel.ValueType  # 2
+"""One ratio an answer: the geometric mean over its tokens (GSPO, arXiv:2507.18071)."""
+global___RatioLevel = RatioLevel
+
+class _RewardScale:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RewardScaleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RewardScale.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    REWARD_SCALE_UNSPECIFIED: _RewardScale.ValueType  # 0
+    REWARD_SCALE_GROUP: _RewardScale.ValueType  # 1
+    """Standard deviation of the group's rewards."""
+    REWARD_SCALE_BATCH: _RewardScale.ValueType  # 2
+    """Standard deviation of the rewards of all samples of the step."""
+    REWARD_SCALE_NONE: _RewardScale.ValueType  # 3
+    """1."""
+
+class RewardScale(_RewardScale, metaclass=_RewardScaleEnumTypeWrapper):
+    """Divisor of the rewards' differences from the mean of their group."""
+
+REWARD_SCALE_UNSPECIFIED: RewardScale.ValueType  # 0
+REWARD_SCALE_GROUP: RewardScale.ValueType  # 1
+"""Standard deviation of the group's rewards."""
+REWARD_SCALE_BATCH: RewardScale.ValueType  # 2
+"""Standard deviation of the rewards of all samples of the step."""
+REWARD_SCALE_NONE: RewardScale.ValueType  # 3
+"""1."""
+global___RewardScale = RewardScale
+
+class _PreflightMode:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PreflightModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PreflightMode.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PREFLIGHT_MODE_UNSPECIFIED: _PreflightMode.ValueType  # 0
+    PREFLIGHT_MODE_OFF: _PreflightMode.ValueType  # 1
+    """Nothing is sampled before the first step."""
+    PREFLIGHT_MODE_WARN: _PreflightMode.ValueType  # 2
+    """Findings are warnings of the log."""
+    PREFLIGHT_MODE_REQUIRE: _PreflightMode.ValueType  # 3
+    """A finding fails the stage before the first step."""
+
+class PreflightMode(_PreflightMode, metaclass=_PreflightModeEnumTypeWrapper):
+    """Consequence of what the samples of the starting model show."""
+
+PREFLIGHT_MODE_UNSPECIFIED: PreflightMode.ValueType  # 0
+PREFLIGHT_MODE_OFF: PreflightMode.ValueType  # 1
+"""Nothing is sampled before the first step."""
+PREFLIGHT_MODE_WARN: PreflightMode.ValueType  # 2
+"""Findings are warnings of the log."""
+PREFLIGHT_MODE_REQUIRE: PreflightMode.ValueType  # 3
+"""A finding fails the stage before the first step."""
+global___PreflightMode = PreflightMode
+
 class _PreferenceLoss:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -499,6 +599,7 @@ class TrainSpec(google.protobuf.message.Message):
 
     SFT_FIELD_NUMBER: builtins.int
     DPO_FIELD_NUMBER: builtins.int
+    GRPO_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     EVAL_FRACTION_FIELD_NUMBER: builtins.int
     SPLIT_SEED_FIELD_NUMBER: builtins.int
@@ -547,8 +648,8 @@ class TrainSpec(google.protobuf.message.Message):
     log_every_steps: builtins.int
     """Steps between metric points. Default 10; 1 to 100,000,000."""
     steps_per_dispatch: builtins.int
-    """Optimizer steps per compiled call; boundaries are multiples of it in step numbers. Default 10;
-    1 to 1,000.
+    """Optimizer steps per compiled call; boundaries are multiples of it in step numbers. For `grpo`,
+    a call has the steps of one rollout instead. Default 10; 1 to 1,000.
     """
     dtype: global___Dtype.ValueType
     """Type that the model computes in. Default DTYPE_AUTO."""
@@ -577,7 +678,9 @@ class TrainSpec(google.protobuf.message.Message):
     max_steps: builtins.int
     """Optimizer steps. Exactly one of `epochs` and `max_steps`. 1 to 100,000,000."""
     batch_size: builtins.int
-    """Examples per optimizer step. Default 8; 1 to 65,536."""
+    """Examples per optimizer step; for `grpo` prompts, each with `n_samples` rows. Default 8; 1 to
+    65,536.
+    """
     max_seq_length: builtins.int
     """Longest example in tokens, prompt and response together. Default 128; 8 to 1,048,576."""
     learning_rate: builtins.float
@@ -593,8 +696,8 @@ class TrainSpec(google.protobuf.message.Message):
     gradient_clip: builtins.float
     """Largest global gradient norm; 0 turns clipping off. Default 1; at least 0."""
     micro_batch_size: builtins.int
-    """Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those of the
-    whole batch (default: all rows in one pass). 1 to 65,536.
+    """Rows per forward and backward pass, a divisor of the rows of a step; gradients add up to those
+    of the whole batch (default: all rows in one pass). 1 to 65,536.
     """
     packing: builtins.bool
     """Put several examples of a batch into one row of `max_seq_length`, each attending to itself
@@ -619,6 +722,10 @@ class TrainSpec(google.protobuf.message.Message):
         """Learning from preferences."""
 
     @property
+    def grpo(self) -> global___GrpoSpec:
+        """Learning from rewards."""
+
+    @property
     def adapter(self) -> global___AdapterSpec:
         """Adapter to train next to frozen weights (default: train all weights)."""
 
@@ -631,6 +738,7 @@ class TrainSpec(google.protobuf.message.Message):
         *,
         sft: global___SftSpec | None = ...,
         dpo: global___DpoSpec | None = ...,
+        grpo: global___GrpoSpec | None = ...,
         seed: builtins.int | None = ...,
         eval_fraction: builtins.float | None = ...,
         split_seed: builtins.int | None = ...,
@@ -664,8 +772,8 @@ class TrainSpec(google.protobuf.message.Message):
         adam_beta2: builtins.float | None = ...,
         adam_epsilon: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
     @typing.overload
@@ -717,7 +825,7 @@ class TrainSpec(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["length", b"length"]) -> typing.Literal["epochs", "max_steps"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft", "dpo"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft", "dpo", "grpo"] | None: ...
 
 global___TrainSpec = TrainSpec
 
@@ -865,6 +973,252 @@ class SftSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_allow_special_tokens", b"_allow_special_tokens"]) -> typing.Literal["allow_special_tokens"] | None: ...
 
 global___SftSpec = SftSpec
+
+@typing.final
+class GrpoSpec(google.protobuf.message.Message):
+    """Learning from rewards: answers that judges score above their group become likelier."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REWARDS_FIELD_NUMBER: builtins.int
+    LENGTH_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    LOSS_FIELD_NUMBER: builtins.int
+    RATIO_FIELD_NUMBER: builtins.int
+    SCALE_REWARDS_FIELD_NUMBER: builtins.int
+    PREFLIGHT_FIELD_NUMBER: builtins.int
+    OVERLONG_FIELD_NUMBER: builtins.int
+    N_SAMPLES_FIELD_NUMBER: builtins.int
+    MAX_NEW_TOKENS_FIELD_NUMBER: builtins.int
+    TEMPERATURE_FIELD_NUMBER: builtins.int
+    ROLLOUT_BATCH_SIZE_FIELD_NUMBER: builtins.int
+    CLIP_LOW_FIELD_NUMBER: builtins.int
+    CLIP_HIGH_FIELD_NUMBER: builtins.int
+    KL_BETA_FIELD_NUMBER: builtins.int
+    INNER_STEPS_FIELD_NUMBER: builtins.int
+    MASK_TRUNCATED_FIELD_NUMBER: builtins.int
+    RESAMPLE_FIELD_NUMBER: builtins.int
+    loss: global___PolicyLoss.ValueType
+    """Aggregation of the losses of tokens. Default POLICY_LOSS_GRPO."""
+    ratio: global___RatioLevel.ValueType
+    """Level of the ratio. Default RATIO_LEVEL_TOKEN."""
+    scale_rewards: global___RewardScale.ValueType
+    """Divisor of advantages. Default REWARD_SCALE_GROUP."""
+    overlong: global___Overlong.ValueType
+    """Policy for prompts that leave no room for `max_new_tokens` in `max_seq_length`: `refuse` or
+    `drop`. Default OVERLONG_REFUSE.
+    """
+    n_samples: builtins.int
+    """Answers sampled for each prompt, its group. Default 8; 2 to 64."""
+    max_new_tokens: builtins.int
+    """Maximum number of tokens of an answer. Default 64; 1 to 65,536."""
+    temperature: builtins.float
+    """Temperature of sampling. Default 1; above 0, at most 10."""
+    rollout_batch_size: builtins.int
+    """Answers that are generated together (default: all of a step). 1 to 4,096."""
+    clip_low: builtins.float
+    """Ratios below 1 less this are clipped where the advantage is negative. Default 0.2; 0 to 1."""
+    clip_high: builtins.float
+    """Ratios above 1 plus this are clipped where the advantage is positive. Default 0.2; 0 to 100."""
+    kl_beta: builtins.float
+    """Weight of the KL divergence from the model that the run starts from, estimated for each token
+    (k3, http://joschu.net/blog/kl-approx.html); 0 needs no second model. Default 0; 0 to 1,000.
+    """
+    inner_steps: builtins.int
+    """Optimizer steps on the answers of one rollout. Default 1; 1 to 1,000."""
+    mask_truncated: builtins.bool
+    """Leave answers that were cut by length out of the loss. Default false."""
+    resample: builtins.int
+    """Times that a group whose rewards are all equal is sampled again. Default 0; 0 to 16."""
+    @property
+    def rewards(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RewardSpec]:
+        """The judges whose scores make up the reward, with their weights. At most 16."""
+
+    @property
+    def length(self) -> global___LengthTerm:
+        """Penalty of long answers."""
+
+    @property
+    def format(self) -> global___FormatTerm:
+        """Reward of answers that match a pattern."""
+
+    @property
+    def preflight(self) -> global___PreflightSpec:
+        """Samples of the starting model before the first step."""
+
+    def __init__(
+        self,
+        *,
+        rewards: collections.abc.Iterable[global___RewardSpec] | None = ...,
+        length: global___LengthTerm | None = ...,
+        format: global___FormatTerm | None = ...,
+        loss: global___PolicyLoss.ValueType = ...,
+        ratio: global___RatioLevel.ValueType = ...,
+        scale_rewards: global___RewardScale.ValueType = ...,
+        preflight: global___PreflightSpec | None = ...,
+        overlong: global___Overlong.ValueType = ...,
+        n_samples: builtins.int | None = ...,
+        max_new_tokens: builtins.int | None = ...,
+        temperature: builtins.float | None = ...,
+        rollout_batch_size: builtins.int | None = ...,
+        clip_low: builtins.float | None = ...,
+        clip_high: builtins.float | None = ...,
+        kl_beta: builtins.float | None = ...,
+        inner_steps: builtins.int | None = ...,
+        mask_truncated: builtins.bool | None = ...,
+        resample: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_clip_high", b"_clip_high", "_clip_low", b"_clip_low", "_inner_steps", b"_inner_steps", "_kl_beta", b"_kl_beta", "_mask_truncated", b"_mask_truncated", "_max_new_tokens", b"_max_new_tokens", "_n_samples", b"_n_samples", "_resample", b"_resample", "_rollout_batch_size", b"_rollout_batch_size", "_temperature", b"_temperature", "clip_high", b"clip_high", "clip_low", b"clip_low", "format", b"format", "inner_steps", b"inner_steps", "kl_beta", b"kl_beta", "length", b"length", "mask_truncated", b"mask_truncated", "max_new_tokens", b"max_new_tokens", "n_samples", b"n_samples", "preflight", b"preflight", "resample", b"resample", "rollout_batch_size", b"rollout_batch_size", "temperature", b"temperature"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_clip_high", b"_clip_high", "_clip_low", b"_clip_low", "_inner_steps", b"_inner_steps", "_kl_beta", b"_kl_beta", "_mask_truncated", b"_mask_truncated", "_max_new_tokens", b"_max_new_tokens", "_n_samples", b"_n_samples", "_resample", b"_resample", "_rollout_batch_size", b"_rollout_batch_size", "_temperature", b"_temperature", "clip_high", b"clip_high", "clip_low", b"clip_low", "format", b"format", "inner_steps", b"inner_steps", "kl_beta", b"kl_beta", "length", b"length", "loss", b"loss", "mask_truncated", b"mask_truncated", "max_new_tokens", b"max_new_tokens", "n_samples", b"n_samples", "overlong", b"overlong", "preflight", b"preflight", "ratio", b"ratio", "resample", b"resample", "rewards", b"rewards", "rollout_batch_size", b"rollout_batch_size", "scale_rewards", b"scale_rewards", "temperature", b"temperature"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_clip_high", b"_clip_high"]) -> typing.Literal["clip_high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_clip_low", b"_clip_low"]) -> typing.Literal["clip_low"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_inner_steps", b"_inner_steps"]) -> typing.Literal["inner_steps"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_kl_beta", b"_kl_beta"]) -> typing.Literal["kl_beta"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mask_truncated", b"_mask_truncated"]) -> typing.Literal["mask_truncated"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_new_tokens", b"_max_new_tokens"]) -> typing.Literal["max_new_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_n_samples", b"_n_samples"]) -> typing.Literal["n_samples"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_resample", b"_resample"]) -> typing.Literal["resample"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rollout_batch_size", b"_rollout_batch_size"]) -> typing.Literal["rollout_batch_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
+
+global___GrpoSpec = GrpoSpec
+
+@typing.final
+class RewardSpec(google.protobuf.message.Message):
+    """A judge whose score is a part of the reward."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JUDGE_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    weight: builtins.float
+    """Factor of the judge's score, not 0. Default 1; -1,000 to 1,000."""
+    @property
+    def judge(self) -> global___JudgeSpec:
+        """The judge; `pairwise` cannot reward. Required."""
+
+    def __init__(
+        self,
+        *,
+        judge: global___JudgeSpec | None = ...,
+        weight: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_weight", b"_weight", "judge", b"judge", "weight", b"weight"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_weight", b"_weight", "judge", b"judge", "weight", b"weight"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_weight", b"_weight"]) -> typing.Literal["weight"] | None: ...
+
+global___RewardSpec = RewardSpec
+
+@typing.final
+class LengthTerm(google.protobuf.message.Message):
+    """Penalty of long answers, which grows from `free_tokens` to `max_new_tokens`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FREE_TOKENS_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    free_tokens: builtins.int
+    """Length up to which an answer loses nothing; must be below `max_new_tokens`. Required; 0 to
+    65,536.
+    """
+    weight: builtins.float
+    """Reward that an answer of `max_new_tokens` loses. Default 1; above 0, at most 1,000."""
+    def __init__(
+        self,
+        *,
+        free_tokens: builtins.int | None = ...,
+        weight: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_free_tokens", b"_free_tokens", "_weight", b"_weight", "free_tokens", b"free_tokens", "weight", b"weight"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_free_tokens", b"_free_tokens", "_weight", b"_weight", "free_tokens", b"free_tokens", "weight", b"weight"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_free_tokens", b"_free_tokens"]) -> typing.Literal["free_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight", b"_weight"]) -> typing.Literal["weight"] | None: ...
+
+global___LengthTerm = LengthTerm
+
+@typing.final
+class FormatTerm(google.protobuf.message.Message):
+    """Reward of answers that match a pattern."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATTERN_FIELD_NUMBER: builtins.int
+    FULL_MATCH_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    pattern: builtins.str
+    """The pattern. Required; at most 10,000 characters."""
+    full_match: builtins.bool
+    """Match the whole answer, not a part. Default false."""
+    weight: builtins.float
+    """Reward of a match. Default 1; above 0, at most 1,000."""
+    def __init__(
+        self,
+        *,
+        pattern: builtins.str | None = ...,
+        full_match: builtins.bool | None = ...,
+        weight: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_full_match", b"_full_match", "_pattern", b"_pattern", "_weight", b"_weight", "full_match", b"full_match", "pattern", b"pattern", "weight", b"weight"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_full_match", b"_full_match", "_pattern", b"_pattern", "_weight", b"_weight", "full_match", b"full_match", "pattern", b"pattern", "weight", b"weight"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_full_match", b"_full_match"]) -> typing.Literal["full_match"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_pattern", b"_pattern"]) -> typing.Literal["pattern"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight", b"_weight"]) -> typing.Literal["weight"] | None: ...
+
+global___FormatTerm = FormatTerm
+
+@typing.final
+class PreflightSpec(google.protobuf.message.Message):
+    """Samples of the starting model before the first step, and what they must show."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: builtins.int
+    PROMPTS_FIELD_NUMBER: builtins.int
+    MIN_SIGNAL_FIELD_NUMBER: builtins.int
+    MAX_ADVERSARIAL_FIELD_NUMBER: builtins.int
+    mode: global___PreflightMode.ValueType
+    """Consequence of a finding. Default PREFLIGHT_MODE_WARN."""
+    prompts: builtins.int
+    """Prompts of the train part that are sampled. Default 8; 1 to 10,000."""
+    min_signal: builtins.float
+    """Smallest share of prompts whose samples have different rewards. Default 0.1; 0 to 1."""
+    max_adversarial: builtins.float
+    """Highest mean reward of answers that solve nothing: an empty one, the prompt, a marker alone, a
+    very long one, many candidates at once. Default 0.3; -1,000,000 to 1,000,000.
+    """
+    def __init__(
+        self,
+        *,
+        mode: global___PreflightMode.ValueType = ...,
+        prompts: builtins.int | None = ...,
+        min_signal: builtins.float | None = ...,
+        max_adversarial: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_adversarial", b"_max_adversarial", "_min_signal", b"_min_signal", "_prompts", b"_prompts", "max_adversarial", b"max_adversarial", "min_signal", b"min_signal", "prompts", b"prompts"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_adversarial", b"_max_adversarial", "_min_signal", b"_min_signal", "_prompts", b"_prompts", "max_adversarial", b"max_adversarial", "min_signal", b"min_signal", "mode", b"mode", "prompts", b"prompts"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_adversarial", b"_max_adversarial"]) -> typing.Literal["max_adversarial"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_signal", b"_min_signal"]) -> typing.Literal["min_signal"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_prompts", b"_prompts"]) -> typing.Literal["prompts"] | None: ...
+
+global___PreflightSpec = PreflightSpec
 
 @typing.final
 class DpoSpec(google.protobuf.message.Message):

@@ -606,6 +606,7 @@ class StageEvent(google.protobuf.message.Message):
     CHECKPOINT_FIELD_NUMBER: builtins.int
     PREDICTION_FIELD_NUMBER: builtins.int
     VERDICT_FIELD_NUMBER: builtins.int
+    ROLLOUTS_FIELD_NUMBER: builtins.int
     @property
     def log(self) -> global___LogRecord:
         """Log record."""
@@ -630,6 +631,10 @@ class StageEvent(google.protobuf.message.Message):
     def verdict(self) -> tailrace.v1.evaluation_pb2.Verdict:
         """Verdict."""
 
+    @property
+    def rollouts(self) -> global___RolloutsSaved:
+        """Rollouts whose files are uploaded."""
+
     def __init__(
         self,
         *,
@@ -639,10 +644,11 @@ class StageEvent(google.protobuf.message.Message):
         checkpoint: global___CheckpointSaved | None = ...,
         prediction: tailrace.v1.evaluation_pb2.Prediction | None = ...,
         verdict: tailrace.v1.evaluation_pb2.Verdict | None = ...,
+        rollouts: global___RolloutsSaved | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "verdict", b"verdict"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "verdict", b"verdict"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["log", "metric", "progress", "checkpoint", "prediction", "verdict"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "rollouts", b"rollouts", "verdict", b"verdict"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "rollouts", b"rollouts", "verdict", b"verdict"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["log", "metric", "progress", "checkpoint", "prediction", "verdict", "rollouts"] | None: ...
 
 global___StageEvent = StageEvent
 
@@ -698,6 +704,30 @@ class CheckpointSaved(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["files", b"files", "step", b"step"]) -> None: ...
 
 global___CheckpointSaved = CheckpointSaved
+
+@typing.final
+class RolloutsSaved(google.protobuf.message.Message):
+    """Answers that a step of the training sampled; the step learns from them once they are durable."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    step: builtins.int
+    """Step that learns from them; 0 for those of the pre-flight."""
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.artifact_pb2.ArtifactFile]:
+        """Files, all uploaded."""
+
+    def __init__(
+        self,
+        *,
+        step: builtins.int = ...,
+        files: collections.abc.Iterable[tailrace.v1.artifact_pb2.ArtifactFile] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["files", b"files", "step", b"step"]) -> None: ...
+
+global___RolloutsSaved = RolloutsSaved
 
 @typing.final
 class ConfirmDispatchRequest(google.protobuf.message.Message):

@@ -45,6 +45,7 @@ ARGUMENTS = {
     "runs follow": "r",
     "runs metrics": "r",
     "runs predictions": "r",
+    "runs rollouts": "r",
     "runs verdicts": "r",
     "runs retry": "r",
     "runs cancel": "r",

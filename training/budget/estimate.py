@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -21,8 +20,7 @@ from training.budget.memory import (
     alternatives,
     required_memory,
 )
-from training.data.batches import BatchStream
-from training.data.example_store import Example, token_counts, total_tokens
+from training.data.batches import Batch, BatchSource
 from training.errors import DoesNotFitError
 from training.loop.lora import LoraAdapter
 from training.loop.trainable import TrainableSplit
@@ -87,8 +85,7 @@ def estimate(
     model: Model,
     spec: TrainSpec,
     trainer: Trainer,
-    stream: BatchStream,
-    examples: Sequence[Example],
+    source: BatchSource,
     saved: int,
 ) -> Estimate:
     """Return the cost of a trainer's training.
@@ -97,13 +94,12 @@ def estimate(
         model: The model.
         spec: The settings.
         trainer: The trainer.
-        stream: The batches of the train part.
-        examples: The examples of the stream.
+        source: The batches of the train part.
         saved: Size of the final model's weights in bytes.
     """
     layout, trained = trainer.layout, trainer.trainable.parameters
     groups = layout.mesh.shape[DATA] * layout.mesh.shape[FSDP]
-    rows, sequences, length = _rows(spec, stream, examples, groups)
+    rows, sequences, length = _rows(spec, source, groups)
     # XLA's compiler for processors computes bfloat16 in float32, and eliminates recomputation as
     # a common subexpression.
     on_processor = layout.mesh.devices.flat[0].platform == "cpu"
@@ -128,7 +124,7 @@ def estimate(
         best=spec.final_model is FinalModel.BEST,
         quantized=_quantized(trainer.trainable, layout),
     )
-    tokens = round(total_tokens(examples) * trainer.total / stream.steps_per_epoch)
+    tokens = round(source.tokens_per_epoch * trainer.total / source.steps_per_epoch)
     return Estimate(
         model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved, groups
     )
@@ -193,8 +189,8 @@ def _short(estimated: Estimate, free: Free, tolerance: float) -> str:
 
 def _way_out(estimated: Estimate, spec: TrainSpec, free: Free) -> str:
     plan, groups = estimated.plan, estimated.groups
-    most = spec.micro_batch_size or spec.batch_size
-    sizes = [n for n in range(most, 0, -1) if spec.batch_size % n == 0 and n % groups == 0]
+    most = spec.micro_batch_size or spec.step_rows
+    sizes = [n for n in range(most, 0, -1) if spec.step_rows % n == 0 and n % groups == 0]
     tried = alternatives(plan, sizes)
     if not plan.adapter:
         small = round(plan.weights * _ADAPTER_SHARE)
@@ -211,16 +207,14 @@ def _way_out(estimated: Estimate, spec: TrainSpec, free: Free) -> str:
     return f"No smaller batch would fit: {split}ask for a pool with more memory"
 
 
-def _rows(
-    spec: TrainSpec, stream: BatchStream, examples: Sequence[Example], multiple: int
-) -> tuple[int, int, int]:
+def _rows(spec: TrainSpec, source: BatchSource, multiple: int) -> tuple[int, int, int]:
     """Return the rows of a step, the sequences of a row, and their length in tokens."""
+    batch: Batch | None = source.widest()
     if spec.packing:
-        steps = min(spec.steps_per_dispatch, stream.steps_per_epoch)
-        batch, _ = stream.batch(0, steps, spec.micro_batch_size or multiple)
-    else:
-        longest = examples[int(token_counts(examples).argmax())]
-        batch = stream.collator.collate([[longest]])
+        steps = min(spec.steps_per_dispatch, source.steps_per_epoch)
+        batch = source.batches(0, steps, spec.micro_batch_size or multiple, None).rows
+    if batch is None:
+        raise ValueError("packed rows are those of a dataset, which always has some")
     _, rows, *sequences, length = batch.tokens.shape
     return rows, math.prod(sequences), length
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.data.example_store import Example, token_counts
+from training.data.example_store import Example, token_counts, total_tokens
 from training.data.packing import bucket, pack
 
 _POOL = 50
@@ -21,6 +21,26 @@ _POOL = 50
 
 _LANES = 16
 """Divisor of the length of packed rows."""
+
+
+class SampledValues(NamedTuple):
+    """Values of rows that are sampled answers.
+
+    Log-probabilities are 0 for tokens without a weight.
+    """
+
+    answers: NDArray[np.float32]
+    """1 for rows that are answers, 0 for padding, [K, B]."""
+    advantages: NDArray[np.float32]
+    """Advantages of the answers, [K, B]."""
+    token_share: NDArray[np.float32]
+    """1 over the number of tokens with a weight in the whole batch, in each row, [K, B]."""
+    sampler: NDArray[np.float32]
+    """Log-probabilities of the targets at sampling, [K, B, T]."""
+    old: NDArray[np.float32] | None = None
+    """The same by the program that trains; None for those of the step itself, [K, B, T]."""
+    reference: NDArray[np.float32] | None = None
+    """Log-probabilities under the starting model, [K, B, T]; None if no loss reads them."""
 
 
 class Batch(NamedTuple):
@@ -38,6 +58,21 @@ class Batch(NamedTuple):
     """Packed rows only: position of the token in its example, from 0."""
     reference: NDArray[np.float32] | None = None
     """Pairs only: log-probabilities of both answers under the starting model, [K, B, 2]."""
+    sampled: SampledValues | None = None
+    """Sampled answers only: their advantages and log-probabilities."""
+
+
+class StepBatches(NamedTuple):
+    """Rows for the steps of a compiled call."""
+
+    rows: Batch | None
+    """Stacked rows; None if there is nothing to learn, so that the steps make no update."""
+    tokens: int
+    """Number of non-padding tokens in all steps."""
+    metrics: dict[str, float] = {}
+    """Figures of the source by name, the same for all steps."""
+    seconds: float = 0.0
+    """Time that sampling took, which is not the steps' own."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +114,45 @@ class Collator:
         return min(-(-(row_length - 1) // _LANES) * _LANES, bucket(total))
 
 
+class BatchSource(Protocol):
+    """Source of a training's batches."""
+
+    @property
+    def batch_size(self) -> int:
+        """Largest number of examples in a step."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Number of tokens that a model reads of the longest example."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps in one pass over the examples."""
+        ...
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Number of non-padding tokens in one pass over the examples, at most."""
+        ...
+
+    def widest(self) -> Batch:
+        """Return a batch of one step in the largest shape, to estimate its memory."""
+        ...
+
+    def batches(self, first: int, count: int, multiple: int, values: Any) -> StepBatches:
+        """Return the batches of ``count`` steps from ``first``.
+
+        Args:
+            first: Number of earlier steps.
+            count: Number of steps of one compiled call.
+            multiple: As in :meth:`Collator.collate`.
+            values: Trained and frozen values of the model before these steps.
+        """
+        ...
+
+
 class BatchStream:
     """Batches as a function of the step number alone, so that training can resume at any step.
 
@@ -106,6 +180,11 @@ class BatchStream:
         self._epoch: tuple[int, list[NDArray[np.int64]]] = (-1, [])
 
     @property
+    def batch_size(self) -> int:
+        """Largest number of examples in a step."""
+        return self.collator.batch_size
+
+    @property
     def longest(self) -> int:
         """Number of tokens that a model reads of the longest example."""
         return _longest_inputs(self._examples)
@@ -115,12 +194,30 @@ class BatchStream:
         """Number of batches in one pass over the examples."""
         return -(-len(self._examples) // self.collator.batch_size)
 
-    def rows(self, step: int) -> list[Example]:
-        """Return the examples of one step (counted from 0), at most ``batch_size``."""
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Number of tokens of all examples."""
+        return total_tokens(self._examples)
+
+    def widest(self) -> Batch:
+        """Return a batch with the longest example."""
+        longest = self._examples[int(token_counts(self._examples).argmax())]
+        return self.collator.collate([[longest]])
+
+    def indices(self, step: int) -> list[int]:
+        """Return the indices of the examples of one step (counted from 0)."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._shuffled(epoch))
-        return [self._examples[i] for i in self._epoch[1][index]]
+        return [int(i) for i in self._epoch[1][index]]
+
+    def rows(self, step: int) -> list[Example]:
+        """Return the examples of one step (counted from 0), at most ``batch_size``."""
+        return [self._examples[i] for i in self.indices(step)]
+
+    def batches(self, first: int, count: int, multiple: int, values: Any) -> StepBatches:
+        """Return the batches of ``count`` steps, whatever the model's values."""
+        return StepBatches(*self.batch(first, count, multiple))
 
     def batch(self, first: int, count: int, multiple: int = 1) -> tuple[Batch, int]:
         """Return the batches of ``count`` steps from ``first``, and their non-padding tokens.

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import jax
 import numpy as np
@@ -88,6 +89,10 @@ class Generator:
         self._decode_special = decode_special
         self._layout = layout
         self._programs: dict[Choice, Programs] = {}
+
+    def replace_params(self, params: Any) -> None:
+        """Generate with other parameters from now on; they must be laid out like the first ones."""
+        self._params = params
 
     def generate(
         self,

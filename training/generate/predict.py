@@ -137,7 +137,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """One item of an eval set with its rendered prompt."""
 
     eval_set: str
@@ -150,10 +150,17 @@ class _Question:
     """Tag with which the rendered prompt begins thinking; empty if it does not."""
 
     @classmethod
-    def of(cls, evaluated: Evaluated, eval_set: str, number: int, eval_item: EvalItem) -> _Question:
+    def of(cls, evaluated: Evaluated, eval_set: str, number: int, eval_item: EvalItem) -> Question:
         """Render an item's prompt; errors as :meth:`Evaluated.prompt_tokens`."""
         prompt = evaluated.prompt_tokens(eval_item, eval_set)
-        opening = opened_thinking(evaluated.chat.written(prompt[-PROMPT_END:]))
+        return cls.rendered(evaluated.chat, eval_set, number, eval_item, prompt)
+
+    @classmethod
+    def rendered(
+        cls, chat: ChatFormat, eval_set: str, number: int, eval_item: EvalItem, prompt: list[int]
+    ) -> Question:
+        """Return an item with its prompt's tokens."""
+        opening = opened_thinking(chat.written(prompt[-PROMPT_END:]))
         return cls(eval_set, number, eval_item, prompt, opening)
 
     @property
@@ -229,7 +236,7 @@ def _predict(
     for batch in answers:
         for generation in batch:
             question = questions[generation.index]
-            prediction = _prediction(question, role, generation, evaluated)
+            prediction = prediction_of(question, role, generation, evaluated.chat)
             predictions[generation.index, generation.sample] = prediction
             observer.prediction(prediction)
         if batch:
@@ -238,18 +245,18 @@ def _predict(
     return [predictions[key] for key in sorted(predictions)]
 
 
-def _questions(evaluated: Evaluated, eval_sets: EvalSets) -> list[_Question]:
+def _questions(evaluated: Evaluated, eval_sets: EvalSets) -> list[Question]:
     """Return every item with its rendered prompt.
 
     Raises:
         DataError: The chat template refuses prompts, or their text cannot be encoded as text.
     """
-    questions: list[_Question] = []
+    questions: list[Question] = []
     refused: list[tuple[str, ConversationError]] = []
     for name, items in eval_sets.items():
         for number, eval_item in enumerate(items):
             try:
-                questions.append(_Question.of(evaluated, name, number, eval_item))
+                questions.append(Question.of(evaluated, name, number, eval_item))
             except ConversationError as error:
                 refused.append((f"{name}/{eval_item.id}: {error}", error))
     if refused:
@@ -268,7 +275,7 @@ def _refusal(refused: Sequence[tuple[str, ConversationError]], total: str) -> Da
 
 
 def _reusable(
-    stored: Sequence[Prediction], questions: Sequence[_Question], spec: InferSpec, role: ModelRole
+    stored: Sequence[Prediction], questions: Sequence[Question], spec: InferSpec, role: ModelRole
 ) -> dict[tuple[int, int], Prediction]:
     """Return the stored predictions that the spec asks for, by position of question and sample.
 
@@ -288,14 +295,15 @@ def _reusable(
     return predictions
 
 
-def _prediction(
-    question: _Question, role: ModelRole, generation: Generation, evaluated: Evaluated
+def prediction_of(
+    question: Question, role: ModelRole, generation: Generation, chat: ChatFormat
 ) -> Prediction:
+    """Return the prediction that a generation makes."""
     text = generation.text
     if text is None:
         ended = generation.finish_reason in (FinishReason.EOS, FinishReason.STOP)
         # The token that ends an answer does not belong to its text, special or not.
-        text = evaluated.chat.text(generation.tokens[:-1] if ended else generation.tokens)
+        text = chat.text(generation.tokens[:-1] if ended else generation.tokens)
     # Byte-level tokens may end in half a character; it decodes to U+FFFD, a NUL is dropped.
     text = text.replace("\0", "")
     failed = generation.finish_reason is FinishReason.ERROR

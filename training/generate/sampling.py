@@ -36,6 +36,9 @@ class Sampling:
     """Texts that end an answer."""
     logprobs: bool = False
     """True to return log-probabilities of the tokens."""
+    tempered: bool = False
+    """True for log-probabilities of the distribution that the tokens are drawn from, False for the
+    model's own."""
 
     @classmethod
     def of(cls, spec: InferSpec) -> Sampling:
@@ -56,7 +59,12 @@ class Sampling:
     def choice(self) -> Choice:
         """Settings that are compiled into the programs."""
         return Choice(
-            self.temperature, self.top_p, self.top_k, self.repetition_penalty, self.logprobs
+            self.temperature,
+            self.top_p,
+            self.top_k,
+            self.repetition_penalty,
+            self.logprobs,
+            self.tempered,
         )
 
 
@@ -69,6 +77,7 @@ class Choice:
     top_k: int
     repetition_penalty: float
     logprobs: bool
+    tempered: bool = False
 
     @property
     def penalizes(self) -> bool:
@@ -87,8 +96,9 @@ def choose(
 ) -> tuple[jax.Array, jax.Array]:
     """Return the next token of each row and its log-probability, both [rows].
 
-    The log-probability is the model's own, before penalty, temperature and filters. It is 0 unless
-    requested, and always NaN where the row's highest logit is not finite.
+    The log-probability is the model's own, before penalty, temperature and filters, or that of the
+    draw (:attr:`Sampling.tempered`). It is 0 unless requested, and always NaN where the row's
+    highest logit is not finite.
 
     Args:
         logits: [rows, V].
@@ -106,9 +116,10 @@ def choose(
     token = token.astype(jnp.int32)
     logprob = jnp.zeros(token.shape, jnp.float32)
     if choice.logprobs:
-        chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+        scored = scores if choice.tempered else logits
+        chosen = jnp.take_along_axis(scored, token[:, None], axis=-1)[:, 0]
         # Rounding must not raise a probability above 1.
-        logprob = jnp.minimum(chosen - jax.nn.logsumexp(logits, axis=-1), 0)
+        logprob = jnp.minimum(chosen - jax.nn.logsumexp(scored, axis=-1), 0)
     return token, jnp.where(jnp.isfinite(jnp.max(logits, axis=-1)), logprob, jnp.nan)
 
 

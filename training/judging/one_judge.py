@@ -125,7 +125,7 @@ def _judge_group(
         for item, p in group.samples
         if not isinstance(p, int) and p.finish_reason is not FinishReason.ERROR
     ]
-    text_verdicts = _text_verdicts(judge, candidates)
+    outcomes = text_verdicts(judge, candidates)
     try:
         for item, p in group.samples:
             observer.check_stop()
@@ -135,16 +135,16 @@ def _judge_group(
             elif p.finish_reason is FinishReason.ERROR:
                 outcome = JudgeError(f"the prediction failed: {p.error}")
             else:
-                outcome = next(text_verdicts)
+                outcome = next(outcomes)
             sample = p if isinstance(p, int) else p.sample
             verdict = _verdict(judge, group, item, sample, outcome)
             details = None if isinstance(outcome, JudgeError) else outcome
             yield ItemVerdict(item, verdict, details)
     finally:
-        text_verdicts.close()
+        outcomes.close()
 
 
-def _text_verdicts(
+def text_verdicts(
     judge: Judge, candidates: Sequence[Candidate]
 ) -> Generator[TextVerdict | JudgeError, None, None]:
     """Yield the judge's verdicts, and errors without end once it fails or stops early."""

@@ -12,7 +12,7 @@ from tailrace.formats.results import TrainResult
 from tailrace.formats.spec.run_spec import TrainSpec
 from training.budget.estimate import estimate, free_memory, require_fit
 from training.checkpoints.checkpoint import checkpoint_step
-from training.data.batches import BatchStream
+from training.data.batches import BatchSource, BatchStream
 from training.loop.final_model import save_trained
 from training.loop.lora import LoraAdapter
 from training.loop.progress import Progress
@@ -34,6 +34,7 @@ def fit(
     observer: Observer,
     resume: Path | None = None,
     last: int | None = None,
+    source: BatchSource | None = None,
 ) -> TrainResult:
     """Train, write checkpoints and the final model folder, and return the summary.
 
@@ -45,18 +46,17 @@ def fit(
         observer: Receiver of metrics, checkpoints and stop requests.
         resume: Checkpoint to continue from.
         last: Step to end at, before the end of the training.
+        source: The batches (default: the encoded examples).
 
     Raises:
         TrainingError: See :meth:`training.loop.trainer.Trainer.train`.
         OSError: A file cannot be written.
     """
-    together = train.steps_per_dispatch if train.group_by_length else None
-    collator = start.objective.collator(train.batch_size)
-    stream = BatchStream(start.encoded.examples, collator, train.seed, together)
+    source = source or _stream(start, train)
     trainer = Trainer(
         start.model,
         start.objective,
-        stream,
+        source,
         train,
         start.identity,
         start.held_out.examples,
@@ -68,21 +68,29 @@ def fit(
         len(start.encoded.examples),
         held_out,
         trainer.total,
-        stream.steps_per_epoch,
+        source.steps_per_epoch,
     )
     if resume is not None:
         _log.info("continuing from step %d, that of the checkpoint", checkpoint_step(resume))
     saved = start.origin.saved_bytes(start.model, train.save_dtype)
-    estimated = estimate(start.model, train, trainer, stream, start.encoded.examples, saved)
+    estimated = estimate(start.model, train, trainer, source, saved)
     require_fit(estimated, train, free_memory(trainer.layout))
     trained = trainer.train(start.weights, checkpoints, observer, resume, last)
-    warn_if_worse(trained.progress)
+    if train.grpo is None:
+        # The loss of sampled answers begins anew with each rollout.
+        warn_if_worse(trained.progress)
     params = trainer.merge(trained, start.weights)
     save_trained(final_model, start, params, train.save_dtype)
     if isinstance(trainer.trainable, LoraAdapter):
         save_adapter(final_model / ADAPTER, trainer.trainable, trained.params, start.source)
     parameters, digest = trainer.trainable.parameters, weights_digest(final_model)
     return _result(start, trained, held_out, parameters, digest)
+
+
+def _stream(start: Start, train: TrainSpec) -> BatchStream:
+    together = train.steps_per_dispatch if train.group_by_length else None
+    collator = start.objective.collator(train.batch_size)
+    return BatchStream(start.encoded.examples, collator, train.seed, together)
 
 
 def _count_prompts(records: Iterable[Record]) -> int:

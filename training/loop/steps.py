@@ -24,6 +24,7 @@ from training.objectives.objective import (
     Metrics,
     Objective,
     ReferencedObjective,
+    SampledObjective,
 )
 
 State = tuple[Params, Any]
@@ -135,6 +136,37 @@ def compile_answers(
             return objective.answer_log_probs(model, rows)
 
     return answers
+
+
+def compile_token_log_probs(
+    objective: SampledObjective, trainable: TrainableSplit, layout: Layout, micro: int | None = None
+) -> Callable[[Params, Params, Batch], jax.Array]:
+    """Return the compiled log-probabilities [B, T] of the targets of one batch of answers.
+
+    The function takes trained and frozen values, and a batch of one step; ``micro`` is the number
+    of rows that are computed at a time (default: all).
+    """
+    by_block = _is_by_block(trainable, layout)
+
+    @jax.jit
+    def compute(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
+        def part_of(rows: Batch) -> jax.Array:
+            with full_precision(trainable.dtype), layout.current():
+                decoder = trainable.decoder(trained, frozen, None)
+                model = BoundModel(decoder, None, remat=False, by_block=by_block)
+                return objective.token_scores(model, rows).log_probs
+
+        rows = jax.tree.map(lambda values: values[0], layout.split(batch, rows=1))
+        count, length = rows.tokens.shape
+        parts = count // micro if micro else 1
+        if parts <= 1:
+            return part_of(rows)
+        pieces = layout.split(_in_parts(rows, parts), rows=1)
+        log_probs: jax.Array = jax.lax.map(part_of, pieces)
+        # The inverse of the division, which takes rows from all over the batch.
+        return log_probs.swapaxes(0, 1).reshape(count, length)
+
+    return compute
 
 
 def _is_by_block(trainable: TrainableSplit, layout: Layout) -> bool:

@@ -25,14 +25,14 @@ from training.checkpoints.certificate import certify
 from training.checkpoints.checkpoint import Arrays, Checkpoint, load_checkpoint, restore, to_host
 from training.checkpoints.provenance import environment
 from training.checkpoints.writer import CheckpointWriter
-from training.data.batches import BatchStream
+from training.data.batches import BatchSource
 from training.data.example_store import Example
 from training.errors import CheckpointError, DivergedError, StoppedError
 from training.loop.divergence import explain_divergence, require_finite, require_finite_weights
 from training.loop.eval_loss import Evaluator
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.progress import Progress
-from training.loop.steps import State, compile_steps
+from training.loop.steps import Computed, State, compile_steps
 from training.loop.trainable import choose_trainable
 from training.machine.accelerators import peak_flops
 from training.machine.runtime import device_name
@@ -82,18 +82,19 @@ class TrainOutcome:
 
 
 class Trainer:
-    """Training of a model on a stream of batches.
+    """Training of a model on the batches of a source.
 
-    Steps run in compiled calls of ``steps_per_dispatch`` steps, whose boundaries are multiples of
-    that number; evaluations, saves and stops happen there. A resumed training therefore does the
-    same arithmetic, call by call, as an uninterrupted one.
+    Steps run in compiled calls of :attr:`.TrainSpec.call_steps` steps, whose boundaries are
+    multiples of that number; evaluations, saves and stops happen there. A resumed training
+    therefore does the same arithmetic, call by call, as an uninterrupted one. Sources that sample
+    the model do so between the calls.
     """
 
     def __init__(
         self,
         model: Model,
         objective: Objective,
-        stream: BatchStream,
+        source: BatchSource,
         spec: TrainSpec,
         identity: dict[str, Any],
         held_out: Sequence[Example] = (),
@@ -104,7 +105,7 @@ class Trainer:
         Args:
             model: The model.
             objective: The training method.
-            stream: The batches of the train part.
+            source: The batches of the train part.
             spec: The settings.
             identity: See :class:`training.checkpoints.checkpoint.Checkpoint`.
             held_out: Examples for evaluations.
@@ -113,23 +114,23 @@ class Trainer:
         Raises:
             ConfigError: The settings do not fit the model, the examples or the devices.
         """
-        epochs, per_epoch = spec.epochs or 0, stream.steps_per_epoch
+        epochs, per_epoch = spec.epochs or 0, source.steps_per_epoch
         self.total = spec.max_steps or max(1, math.ceil(epochs * per_epoch - 1e-9))
         """Number of steps in the whole training, over which the schedule runs."""
         self.trainable = choose_trainable(model, spec)
         """Division of the weights into trained and frozen values."""
-        self._stream = stream
+        self._source = source
         self._spec = spec
         self._identity = {**identity, "dtype": str(self.trainable.dtype)}
         self._reference = reference or {}
         self._schedule = learning_rate(spec, self.total)
         self._optimizer = make_optimizer(spec, self._schedule)
         require_experts(spec.mesh, model.dimensions.experts)
-        mesh = make_mesh(spec.mesh, spec.micro_batch_size or spec.batch_size)
+        mesh = make_mesh(spec.mesh, spec.micro_batch_size or spec.step_rows)
         self.layout = Layout.of(model.family.model_type, mesh)
         """Layout of all arrays over the devices."""
         self._multiple = spec.micro_batch_size or mesh.shape[DATA] * mesh.shape[FSDP]
-        self.slots = Slots.of(stream.collator.batch_size, stream.longest)
+        self.slots = Slots.of(source.batch_size, source.longest)
         """Sizes for attention by example."""
         self._steps = compile_steps(
             objective,
@@ -218,7 +219,7 @@ class Trainer:
         writer: CheckpointWriter,
     ) -> None:
         """Run one compiled call, then the evaluation, save or stop that is due."""
-        until = min(_next_multiple(state.step, self._spec.steps_per_dispatch), end)
+        until = min(_next_multiple(state.step, self._spec.call_steps), end)
         save = _next_multiple(state.step, self._spec.save_every_steps) <= until
         every = self._spec.eval_every_steps
         # The last step counts, too, but not where ``last`` cuts the training short.
@@ -239,19 +240,29 @@ class Trainer:
     def _advance(
         self, state: TrainState, frozen: Params, until: int, end: int, observer: Observer
     ) -> None:
-        begin, first = time.perf_counter(), state.step
-        batch, tokens = self._stream.batch(first, until - first, self._multiple)
-        state.values, computed = self._steps(state.values, frozen, batch, first, self._rng)
+        first, count = state.step, until - state.step
+        live = (state.values[0], frozen)
+        begin = time.perf_counter()
+        batches = self._source.batches(first, count, self._multiple, live)
+        if batches.rows is None:
+            computed = Computed(np.zeros(count), np.zeros(count), {})
+        else:
+            state.values, computed = self._steps(
+                state.values, frozen, batches.rows, first, self._rng
+            )
         losses, norms, metrics = jax.tree.map(lambda values: np.asarray(values).tolist(), computed)
-        self._throughput.add(batch.tokens.shape, time.perf_counter() - begin, tokens)
-        state.progress.tokens += tokens
+        if batches.rows is not None:
+            shape = batches.rows.tokens.shape
+            seconds = time.perf_counter() - begin - batches.seconds
+            self._throughput.add(shape, seconds, batches.tokens)
+        state.progress.tokens += batches.tokens
         for index, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
             state.updates = first + index
             state.step = first + index + 1
             require_finite("loss", loss, state.step)
             require_finite("gradient norm", norm, state.step)
             values = {name: series[index] for name, series in metrics.items()}
-            state.progress.add(loss, self._stream.steps_per_epoch, values)
+            state.progress.add(loss, self._source.steps_per_epoch, values | batches.metrics)
             if state.step in (1, end) or state.step % self._spec.log_every_steps == 0:
                 observer.metric(self._point(state.step, end, state.progress))
         state.updates = state.step
@@ -288,7 +299,7 @@ class Trainer:
         return self.layout.place({name: jnp.asarray(v) for name, v in state.best.items()})
 
     def _epoch(self, step: int) -> float:
-        return round(step / self._stream.steps_per_epoch, 4)
+        return round(step / self._source.steps_per_epoch, 4)
 
     def _stopwatch(self) -> Throughput:
         devices = list(self.layout.mesh.devices.flat)

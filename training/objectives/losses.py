@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,12 +54,7 @@ def blockwise_cross_entropy(
     fixed = jax.lax.stop_gradient(hidden)
     states = fixed.reshape(-1, hidden.shape[-1])
     flat_targets, flat_weights = (jnp.asarray(array).reshape(-1) for array in (targets, weights))
-    count = len(states)
-    width = min(BLOCK, count)
-    # The learnt positions first; the last block is filled up with positions outside the array.
-    order = jnp.argsort(flat_weights == 0, stable=True)
-    order = jnp.pad(order, (0, -count % width), constant_values=count)
-    blocks = -(-jnp.count_nonzero(flat_weights) // width)
+    blocks, width, order = _learnt_blocks(flat_weights)
 
     def add(sums: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         block, loss, slopes = sums
@@ -118,3 +113,79 @@ def rowwise_log_probs(
     zeros: jax.Array = jnp.einsum("btc,btc->b", slopes, hidden - fixed).astype(jnp.float32)
     log_probabilities: jax.Array = sums + zeros
     return log_probabilities
+
+
+class TokenScores(NamedTuple):
+    """Scores of a response's tokens, in nats, float32; 0 for tokens without a weight."""
+
+    log_probs: jax.Array
+    """Log-probabilities of the targets, [B, T]."""
+    entropies: jax.Array
+    """Entropies of the distributions, without a derivative, [B, T]."""
+
+
+def token_scores(
+    logits: jax.Array, targets: ArrayLike, weights: ArrayLike, temperature: float
+) -> TokenScores:
+    """Return the scores of each token, with the logits [..., T, V] divided by ``temperature``."""
+    scaled = logits.astype(jnp.float32) / temperature
+    log_probs = -optax.softmax_cross_entropy_with_integer_labels(scaled, targets)
+    fixed = jax.lax.stop_gradient(jax.nn.log_softmax(scaled))
+    entropies = -jnp.sum(jnp.exp(fixed) * fixed, axis=-1)
+    learnt = jnp.asarray(weights) > 0
+    return TokenScores(jnp.where(learnt, log_probs, 0), jnp.where(learnt, entropies, 0))
+
+
+def blockwise_token_scores(
+    score: Callable[[jax.Array], jax.Array],
+    hidden: jax.Array,
+    targets: ArrayLike,
+    weights: ArrayLike,
+    temperature: float,
+) -> TokenScores:
+    """Return :func:`token_scores` of ``score(hidden)``, a block of logits at a time.
+
+    The derivative is computed as in :func:`blockwise_cross_entropy`, under the same condition: a
+    token's log-probability depends on its own hidden state alone.
+    """
+    fixed = jax.lax.stop_gradient(hidden)
+    states = fixed.reshape(-1, hidden.shape[-1])
+    flat_targets, flat_weights = (jnp.asarray(array).reshape(-1) for array in (targets, weights))
+    blocks, width, order = _learnt_blocks(flat_weights)
+
+    def add(sums: tuple[Any, ...]) -> tuple[Any, ...]:
+        block, scores, slopes = sums
+        chosen = jax.lax.dynamic_slice_in_dim(order, block * width, width)
+        block_targets = flat_targets.at[chosen].get(mode="fill", fill_value=0)
+        block_weights = flat_weights.at[chosen].get(mode="fill", fill_value=0)
+
+        def scores_of(states: jax.Array) -> tuple[jax.Array, TokenScores]:
+            scores = token_scores(score(states), block_targets, block_weights, temperature)
+            return scores.log_probs.sum(), scores
+
+        block_states = states.at[chosen].get(mode="fill", fill_value=0)
+        block_slopes, block_scores = jax.grad(scores_of, has_aux=True)(block_states)
+        scores = jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop"), scores, block_scores)
+        return block + 1, scores, slopes.at[chosen].set(block_slopes, mode="drop")
+
+    zeros = jnp.zeros(len(states), jnp.float32)
+    first = (jnp.zeros_like(blocks), TokenScores(zeros, zeros), jnp.zeros_like(states))
+    _, scores, slopes = jax.lax.while_loop(lambda sums: sums[0] < blocks, add, first)
+    shape = hidden.shape[:-1]
+    fixed_scores = jax.lax.stop_gradient(jax.tree.map(lambda a: a.reshape(shape), scores))
+    slopes = jax.lax.stop_gradient(slopes.reshape(hidden.shape))
+    # The second term is zero; its derivative by ``hidden`` is ``slopes`` times that by the score.
+    zero = jnp.einsum("...c,...c->...", slopes, hidden - fixed).astype(jnp.float32)
+    return TokenScores(fixed_scores.log_probs + zero, fixed_scores.entropies)
+
+
+def _learnt_blocks(flat_weights: jax.Array) -> tuple[jax.Array, int, jax.Array]:
+    """Return the number of blocks, their width, and the order of positions, learnt ones first.
+
+    The last block is filled up with positions outside the array.
+    """
+    count = len(flat_weights)
+    width = min(BLOCK, count)
+    order = jnp.argsort(flat_weights == 0, stable=True)
+    order = jnp.pad(order, (0, -count % width), constant_values=count)
+    return -(-jnp.count_nonzero(flat_weights) // width), width, order

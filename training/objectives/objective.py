@@ -17,6 +17,7 @@ from training.data.encode import EncodedExamples
 from training.models.attention import AttentionMask
 from training.models.family import Decoder
 from training.models.unpacked import Slots, example_mask
+from training.objectives.losses import TokenScores
 
 Metrics = dict[str, jax.Array]
 """Scalars of a method by name, divided by the same normalizer as its loss."""
@@ -104,6 +105,15 @@ class ReferencedObjective(Objective, Protocol):
 
     def answer_log_probs(self, model: BoundModel, rows: Batch) -> jax.Array:
         """Return the log-probabilities of both answers of each pair, [B, 2], without dropout."""
+        ...
+
+
+@runtime_checkable
+class SampledObjective(Objective, Protocol):
+    """A training method on answers that the model samples in the course of the training."""
+
+    def token_scores(self, model: BoundModel, rows: Batch) -> TokenScores:
+        """Return the scores of tokens [B, T] at the temperature of sampling, without dropout."""
         ...
 
 

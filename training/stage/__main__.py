@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,11 @@ from tailrace.formats.stage_protocol import (
     MetricEvent,
     PredictionEvent,
     ProgressEvent,
+    RolloutsEvent,
     StageJob,
     StoppedEvent,
     VerdictEvent,
+    committed_mark,
     decode_job,
     encode_event,
 )
@@ -60,6 +63,10 @@ from training.stage.prewarm import Machine, await_job
 
 CURVES = ("loss", "learning_rate", "epoch", *(field.name for field in dataclasses.fields(Speed)))
 """Fields of a metric point that become curves of a run."""
+
+
+_COMMIT_POLL_SECONDS = 0.01
+"""Interval of looking for the mark of committed rollouts."""
 
 
 class EventStream:
@@ -128,6 +135,15 @@ class EventObserver(Observer):
     def checkpoint(self, step: int, path: Path) -> None:
         """Send its path relative to the output folder."""
         self._events.send(CheckpointEvent(step, path.relative_to(self._output).as_posix()))
+
+    def rollouts(self, step: int, path: Path) -> None:
+        """Send the path relative to the output folder, and wait for the worker's mark."""
+        relative = path.relative_to(self._output).as_posix()
+        self._events.send(RolloutsEvent(step, relative))
+        mark = self._output / committed_mark(relative)
+        while not mark.exists():
+            self.check_stop()
+            time.sleep(_COMMIT_POLL_SECONDS)
 
     def prediction(self, prediction: Prediction) -> None:
         """Send it."""

@@ -22,6 +22,7 @@ from training.observer import Observer
 
 if TYPE_CHECKING:
     from training.generate.predict import Evaluated
+    from training.rollouts.rewards import JudgeResources
 
 
 def preload() -> None:
@@ -65,6 +66,8 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
         resume=Path(job.inputs.checkpoint) if job.inputs.checkpoint else None,
         clock=_clock(job),
         references=Path(job.cache_dir) / "references" if job.cache_dir else None,
+        rollouts=Path(job.inputs.rollouts) if job.inputs.rollouts else None,
+        resources=_judge_resources(job),
     )
     artifacts = [
         _artifact(ArtifactKind.MODEL, paths.final_model, root),
@@ -74,6 +77,16 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
     if paths.reference.is_file():
         artifacts.append(_artifact(ArtifactKind.REFERENCE, paths.reference.parent, root))
     return ResultEvent(artifacts=artifacts, train=result)
+
+
+def _judge_resources(job: StageJob) -> JudgeResources | None:
+    """Return what judges that reward may use; None for a method without rewards."""
+    if job.spec.train is None or job.spec.train.grpo is None:
+        return None
+    from training.rollouts.rewards import JudgeResources
+
+    models = {name: Path(folder) for name, folder in job.inputs.judge_models.items()}
+    return JudgeResources(models, _endpoint_access(job), _clock(job))
 
 
 def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
@@ -197,7 +210,7 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
 
 def _endpoint_access(job: StageJob) -> EndpointAccess:
     """Return the worker's message on standard input; only judges with an endpoint read it."""
-    if all(judge.endpoint() is None for judge in job.spec.judges):
+    if all(judge.endpoint() is None for judge in job.spec.stage_judges(job.kind)):
         return EndpointAccess()
     try:
         return EndpointAccess.decode(sys.stdin.buffer.read())

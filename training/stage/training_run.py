@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import Split
@@ -19,6 +20,9 @@ from training.loop.fit import fit
 from training.loop.reference import save_reference, with_reference
 from training.loop.start import prepare
 from training.observer import Observer, Observers
+
+if TYPE_CHECKING:
+    from training.rollouts.rewards import JudgeResources
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class TrainingPaths:
     """provenance.json."""
     reference: Path
     """reference.safetensors, of methods that compare with the starting model."""
+    rollouts: Path
+    """Folder of rollouts, of methods that sample answers."""
 
     @classmethod
     def in_folder(cls, root: Path) -> TrainingPaths:
@@ -48,6 +54,7 @@ class TrainingPaths:
             split=root / "split.json",
             provenance=root / FILE,
             reference=root / f"{REFERENCE}.safetensors",
+            rollouts=root / "rollouts",
         )
 
     @classmethod
@@ -60,6 +67,7 @@ class TrainingPaths:
             split=root / "split" / "split.json",
             provenance=root / "metrics" / "provenance.json",
             reference=root / REFERENCE / f"{REFERENCE}.safetensors",
+            rollouts=root / "rollouts",
         )
 
 
@@ -75,6 +83,8 @@ def run_training(
     last: int | None = None,
     clock: date | None = None,
     references: Path | None = None,
+    rollouts: Path | None = None,
+    resources: JudgeResources | None = None,
 ) -> tuple[TrainResult, Split]:
     """Train and write every file.
 
@@ -90,6 +100,8 @@ def run_training(
         clock: Day that the chat template reads (default: today, UTC).
         references: Folder of the host's log-probabilities under starting models, see
             :func:`training.loop.reference.with_reference` (default: none is reused).
+        rollouts: Folder of the rollouts that earlier attempts have committed.
+        resources: What judges that reward may use.
 
     Raises:
         TrainingError: See :func:`training.loop.start.prepare`,
@@ -103,6 +115,15 @@ def run_training(
     if start.reference is not None:
         save_reference(paths.reference, start.reference)
     paths.split.write_text(start.split.dump(), encoding="utf-8")
+    source = None
+    if train.grpo is not None:
+        # Judges and generation take a while to import.
+        from training.rollouts.rewards import JudgeResources
+        from training.rollouts.source import RolloutSource
+        from training.rollouts.store import RolloutStore
+
+        store = RolloutStore(paths.rollouts, observer, rollouts)
+        source = RolloutSource(start, train, store, resources or JudgeResources(), observer)
     metrics = MetricsFile(paths.metrics, checkpoint_step(resume) if resume else 0)
     try:
         result = fit(
@@ -113,6 +134,7 @@ def run_training(
             Observers(metrics, observer),
             resume,
             last,
+            source,
         )
     finally:
         metrics.close()

@@ -36,6 +36,7 @@ _INPUTS = {
     artifact_pb2.ARTIFACT_KIND_SPLIT: ("split", ""),
     artifact_pb2.ARTIFACT_KIND_PREDICTIONS: ("predictions", ""),
     artifact_pb2.ARTIFACT_KIND_CHECKPOINT: ("checkpoint", ""),
+    artifact_pb2.ARTIFACT_KIND_ROLLOUTS: ("rollouts", ""),
 }
 """Input of the stage job by kind of artifact, with the file that the input names; empty if it names
 the folder."""

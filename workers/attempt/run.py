@@ -25,6 +25,7 @@ from workers.attempt.checkpoints import CheckpointUploader
 from workers.attempt.content import Content, InterruptedTransferError
 from workers.attempt.outcome import Abandoned, Outcome, Stopped, classify_ending, worker_fault
 from workers.attempt.report import AttemptOutputs, Conclusion, OutcomeReporter
+from workers.attempt.rollouts import RolloutCommitter
 from workers.events.attempt_log import AttemptLog
 from workers.events.pipe_reader import PipeReader
 from workers.events.reporter import Reporter
@@ -98,7 +99,7 @@ class _Plan:
     execution: StageExecution
     launch: Launch
     endpoint_access: bytes
-    """Content for the standard input of a JUDGE stage."""
+    """Content for the standard input of a stage whose judges ask endpoints."""
 
 
 class AttemptRunner:
@@ -141,11 +142,20 @@ class AttemptRunner:
             ),
             self._warn,
         )
+        rollouts = RolloutCommitter(
+            output,
+            self._folder / "rollouts",
+            self._spool,
+            lambda folder: self._resources.content.upload(
+                folder, lambda: self._over or self._hopeless()
+            ),
+            self._directives.abort,
+        )
         reporter = Reporter(
             self._resources.stage_client, self._order.lease_token, self._spool, self._directives
         )
         try:
-            outcome = self._execute(output, checkpoints)
+            outcome = self._execute(output, checkpoints, rollouts)
             outputs = AttemptOutputs(self._order.lease_token, output, self._spool, successor)
             outcome_reporter = OutcomeReporter(
                 self._resources.stage_client,
@@ -159,10 +169,13 @@ class AttemptRunner:
         finally:
             self._over = True
             checkpoints.close()
+            rollouts.close()
             reporter.close()
             self._spool.close()
 
-    def _execute(self, output: Path, checkpoints: CheckpointUploader) -> Outcome:
+    def _execute(
+        self, output: Path, checkpoints: CheckpointUploader, rollouts: RolloutCommitter
+    ) -> Outcome:
         try:
             plan = self._prepare(output)
             if self._unwanted():
@@ -178,10 +191,11 @@ class AttemptRunner:
             return worker_fault(f"the stage process cannot be started: {error}")
         with process:
             faults.after(Moment.SPAWN)
-            return self._supervise(process, plan, checkpoints)
+            return self._supervise(process, plan, checkpoints, rollouts)
 
     def _start(self, plan: _Plan) -> StageProcess:
-        if plan.kind in _BARE_KINDS:
+        # The standard input of a prewarmed process has the path of the job already.
+        if plan.kind in _BARE_KINDS or plan.endpoint_access:
             return plan.launch.start(plan.job, plan.endpoint_access)
         return self._resources.prewarmer.start(plan.launch, plan.job)
 
@@ -190,10 +204,19 @@ class AttemptRunner:
             self._resources.prewarmer.refill(plan.launch)
 
     def _supervise(
-        self, process: StageProcess, plan: _Plan, checkpoints: CheckpointUploader
+        self,
+        process: StageProcess,
+        plan: _Plan,
+        checkpoints: CheckpointUploader,
+        rollouts: RolloutCommitter,
     ) -> Outcome:
         reader = PipeReader(
-            process, self._spool, self._attempt_log, checkpoints.offer, self._directives.abort
+            process,
+            self._spool,
+            self._attempt_log,
+            checkpoints.offer,
+            rollouts.offer,
+            self._directives.abort,
         )
         timeout = plan.execution.timeout
         ending = Supervisor(
@@ -248,10 +271,10 @@ class AttemptRunner:
         path = self._folder / "job.json"
         path.write_text(encode_job(job), encoding="utf-8")
         _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
-        access = (
-            endpoint_access(spec, self._resources.settings) if kind is StageKind.JUDGE else None
-        )
-        return _Plan(path, kind, execution, launch, access.encode() if access else b"")
+        access = b""
+        if any(judge.endpoint() is not None for judge in spec.stage_judges(kind)):
+            access = endpoint_access(spec, self._resources.settings, kind).encode()
+        return _Plan(path, kind, execution, launch, access)
 
     def _threads(self, execution: StageExecution) -> int:
         width = len(self._resources.slot.cores)

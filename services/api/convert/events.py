@@ -7,7 +7,7 @@ from services.api.convert.evaluation import evaluation_from_proto
 from services.api.convert.log import line_from_proto, lines_from_proto
 from services.api.convert.metric import metric_from_proto
 from services.domain.errors import InvalidInput
-from services.domain.event import CheckpointSaved, Event, clean_line
+from services.domain.event import CheckpointSaved, Event, RolloutsSaved, clean_line
 from services.domain.stage import Progress
 from services.request_limits import find_violations
 from services.usecases.stages.publish import Batch
@@ -39,18 +39,27 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
             return _progress(event.progress, f"{field}.progress")
         case "checkpoint":
             checkpoint = event.checkpoint
-            violations = find_violations(checkpoint, f"{field}.checkpoint")
-            if checkpoint.step < 0:
-                violations.append(Violation(f"{field}.checkpoint.step", "must not be negative"))
-            if violations:
-                raise InvalidInput(violations)
+            _require_saved(checkpoint, f"{field}.checkpoint")
             return CheckpointSaved(checkpoint.step, files_from_proto(checkpoint.files))
+        case "rollouts":
+            rollouts = event.rollouts
+            _require_saved(rollouts, f"{field}.rollouts")
+            return RolloutsSaved(rollouts.step, files_from_proto(rollouts.files))
         case "prediction":
             return evaluation_from_proto(event.prediction, f"{field}.prediction")
         case "verdict":
             return evaluation_from_proto(event.verdict, f"{field}.verdict")
         case _:
             raise InvalidInput.field(field, "holds no event that this server knows")
+
+
+def _require_saved(saved: stage_pb2.CheckpointSaved | stage_pb2.RolloutsSaved, field: str) -> None:
+    """Raise ``InvalidInput`` for a checkpoint or rollouts with wrong fields."""
+    violations = find_violations(saved, field)
+    if saved.step < 0:
+        violations.append(Violation(f"{field}.step", "must not be negative"))
+    if violations:
+        raise InvalidInput(violations)
 
 
 def _progress(progress: run_pb2.Progress, field: str) -> Progress:

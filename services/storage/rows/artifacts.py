@@ -169,6 +169,19 @@ async def newest_checkpoint(
     return None if row is None else artifact_of(row)
 
 
+async def list_rollouts(
+    conn: AsyncConnection, project: str, run_uid: str, stage: str, after: int
+) -> list[Artifact]:
+    """Return the rollouts of a stage's steps above ``after``, of all attempts, by step."""
+    ref = artifact_references.c
+    query = (
+        _JOINED.where(ref.project == project, ref.run_uid == run_uid, ref.stage == stage)
+        .where(ref.kind == ArtifactKind.ROLLOUTS, ref.step > after)
+        .order_by(ref.step, ref.id)
+    )
+    return [artifact_of(row) for row in (await conn.execute(query)).mappings()]
+
+
 def artifact_of(row: sa.RowMapping) -> Artifact:
     """Return the artifact of a row of :func:`first_recorded`."""
     producer = Producer(row["run_uid"], row["run_id"], row["stage"], row["attempt"])

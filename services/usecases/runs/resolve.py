@@ -16,8 +16,8 @@ from services.usecases.runs.predictions_source import find_predictions
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.spec.infer_spec import is_imported
-from tailrace.formats.spec.judge_spec import JUDGES
-from tailrace.formats.spec.run_spec import GateSpec, RunSpec
+from tailrace.formats.spec.judge_spec import JUDGES, JudgeSpec
+from tailrace.formats.spec.run_spec import GateSpec, RunSpec, StageKind
 from tailrace.formats.wording import unknown_name
 
 _OF_PREDICTIONS = ("dataset", "model", "train", "infer")
@@ -33,16 +33,19 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
         FailedPrecondition: A run that the spec names has no predictions (NO_PREDICTIONS).
     """
     violations = await unknown_judges(conn, [judge.name for judge in spec.judges])
+    rewards = spec.stage_judges(StageKind.TRAIN)
+    violations += await unknown_judges(
+        conn, [judge.name for judge in rewards], "spec.train.grpo.rewards[{}].judge.name"
+    )
     if violations:
         raise InvalidInput(violations)
     if spec.predictions is not None:
         spec = await _with_predictions(conn, project, spec, spec.predictions)
     spec = await _with_eval_sets(conn, project, spec)
+    for i, reward in enumerate(rewards):
+        await _check_judge_model(conn, project, reward, f"spec.train.grpo.rewards[{i}].judge")
     for i, judge in enumerate(spec.judges):
-        backend = judge.backend()
-        if backend is not None and backend.model and models.is_imported(backend.model):
-            field = f"spec.judges[{i}].{judge.name}.backend.model"
-            await models.resolve(conn, project, backend.model, field)
+        await _check_judge_model(conn, project, judge, f"spec.judges[{i}]")
         baseline = judge.baseline()
         if baseline is not None:
             field = f"spec.judges[{i}].{judge.name}.baseline"
@@ -63,18 +66,28 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     return dataclasses.replace(spec, dataset=dataset.reference)
 
 
-async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Violation]:
-    """Return violations for judges that are neither built in nor installed on a live worker."""
+async def unknown_judges(
+    conn: AsyncConnection, names: Sequence[str], field: str = "spec.judges[{}].name"
+) -> list[Violation]:
+    """Return violations for judges that are neither built in nor installed on a live worker.
+
+    ``field`` is the form of their fields, with a place for the number of the judge.
+    """
     if all(name in JUDGES for name in names):
         return []
     foreign = {name for worker in await workers.list_live(conn) for name in worker.judges}
     judge_names = (*JUDGES, *sorted(foreign))
     problems = [unknown_name(name, judge_names) for name in names]
-    return [
-        Violation(f"spec.judges[{i}].name", problem)
-        for i, problem in enumerate(problems)
-        if problem
-    ]
+    return [Violation(field.format(i), problem) for i, problem in enumerate(problems) if problem]
+
+
+async def _check_judge_model(
+    conn: AsyncConnection, project: str, judge: JudgeSpec, path: str
+) -> None:
+    """Raise ``NotFound`` for a judge whose imported model does not exist."""
+    backend = judge.backend()
+    if backend is not None and backend.model and models.is_imported(backend.model):
+        await models.resolve(conn, project, backend.model, f"{path}.{judge.name}.backend.model")
 
 
 async def _with_predictions(

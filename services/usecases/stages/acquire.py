@@ -242,14 +242,16 @@ async def _order(
 ) -> Order:
     run = locked_run.run
     following = successor(locked_run.stages, stage)
-    return Order(
-        token,
-        run,
-        stage,
-        await stage_inputs(conn, run, locked_run.stages, stage),
-        await _checkpoint(conn, run, stage),
-        None if following is None else following.task_id,
-    )
+    inputs = await stage_inputs(conn, run, locked_run.stages, stage)
+    checkpoint = await _checkpoint(conn, run, stage)
+    if stage.attempt > 1:
+        # Those up to the checkpoint are learnt; -1 includes those of the pre-flight, step 0.
+        step = -1 if checkpoint is None else checkpoint.step
+        inputs.artifacts += await artifacts.list_rollouts(
+            conn, run.project, run.uid, stage.stage_id, step
+        )
+    successor_id = None if following is None else following.task_id
+    return Order(token, run, stage, inputs, checkpoint, successor_id)
 
 
 async def _checkpoint(conn: AsyncConnection, run: Run, stage: Stage) -> Artifact | None:

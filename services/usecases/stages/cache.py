@@ -35,7 +35,7 @@ async def stage_key(conn: AsyncConnection, locked_run: LockedRun, stage: Stage) 
     """
     if not locked_run.run.resolved_spec.cache:
         return ""
-    judging = stage.kind is StageKind.JUDGE
+    judging = bool(locked_run.run.resolved_spec.stage_judges(stage.kind))
     return await _key(
         conn,
         locked_run,
@@ -89,7 +89,12 @@ async def reuse(
     producer = Producer(run.uid, run.run_id, stage.stage_id, stage.attempt)
     for artifact in source_artifacts:
         await artifacts.record(
-            conn, run.project, artifact.listing, artifact.kind, producer=producer
+            conn,
+            run.project,
+            artifact.listing,
+            artifact.kind,
+            producer=producer,
+            step=artifact.step,
         )
     name = f"{run_name(source.run_id)}/stages/{source.stage.stage_id}"
     return await move_stage(
@@ -121,10 +126,14 @@ async def reusable_key(
     worker = await workers.get(conn, attempt.worker_id)
     if worker is None or worker.versions.get("stages") != catalog.stage_versions_text():
         return ""
-    if stage.kind is not StageKind.JUDGE or not stage.cache_key:
+    judges = locked_run.run.resolved_spec.stage_judges(stage.kind)
+    if not judges or not stage.cache_key:
         return stage.cache_key
+    if stage.kind is StageKind.TRAIN:
+        # A result of a training has neither versions nor errors of the judges that rewarded.
+        is_known = all(judge.name in JUDGES and judge.backend() is None for judge in judges)
+        return stage.cache_key if is_known else ""
     scores = result.get("judge", {}).get("scores", [])
-    judges = locked_run.run.resolved_spec.judges
     model_judges = {judge.name for judge in judges if judge.backend() is not None}
     if any(score.get("errors", 0) and score.get("judge", "") in model_judges for score in scores):
         return ""
@@ -141,12 +150,10 @@ async def _key(
 ) -> str:
     """Return the key of a stage with judges of these versions; empty if a version is missing."""
     run = locked_run.run
-    judges: dict[str, str] = {}
-    if stage.kind is StageKind.JUDGE:
-        names = [judge.name for judge in run.resolved_spec.judges]
-        judges = {name: versions[name] for name in names if name in versions}
-        if len(judges) < len(names):
-            return ""
+    names = [judge.name for judge in run.resolved_spec.stage_judges(stage.kind)]
+    judges = {name: versions[name] for name in names if name in versions}
+    if len(judges) < len(names):
+        return ""
     inputs = await stage_inputs(conn, run, locked_run.stages, stage)
     return cache_key(stage.kind, run.stored_spec.mapping, inputs.digests(), judges)
 

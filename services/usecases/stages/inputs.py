@@ -67,10 +67,11 @@ async def stage_inputs(
 ) -> Inputs:
     """Return the inputs of a stage.
 
-    TRAIN reads the dataset and an imported start model; INFER the trained or imported model, the
-    dataset, the split and imported eval sets; JUDGE the predictions and, for the expected answers,
-    dataset, split and eval sets. A run that only judges takes these from the run that it judges. A
-    model of the hub and a preset are not artifacts: the stage process gets them by name.
+    TRAIN reads the dataset, an imported start model and imported models that reward; INFER the
+    trained or imported model, the dataset, the split and imported eval sets; JUDGE the predictions
+    and, for the expected answers, dataset, split and eval sets. A run that only judges takes these
+    from the run that it judges. A model of the hub and a preset are not artifacts: the stage
+    process gets them by name.
     """
     inputs = Inputs()
     spec = run.resolved_spec
@@ -78,6 +79,8 @@ async def stage_inputs(
         inputs.artifacts.append(await datasets.VERSIONS.artifact(conn, run.project, spec.dataset))
     if stage.kind is not StageKind.TRAIN:
         await _add_eval_sets(conn, run, inputs)
+    for judge in spec.stage_judges(stage.kind):
+        await _add_judge_model(conn, run, judge, inputs)
     by_kind = {other.kind: other for other in stages}
     if stage.kind is StageKind.JUDGE:
         await _add_predictions(conn, run, by_kind, inputs)
@@ -115,13 +118,19 @@ async def _add_predictions(
     )
     inputs.artifacts += await _list_artifacts(conn, source_run, train_stage, ArtifactKind.SPLIT)
     for judge in run.resolved_spec.judges:
-        await _add_options(conn, run, judge, inputs)
+        await _add_baseline(conn, run, judge, inputs)
 
 
-async def _add_options(conn: AsyncConnection, run: Run, judge: JudgeSpec, inputs: Inputs) -> None:
-    backend, baseline = judge.backend(), judge.baseline()
+async def _add_judge_model(
+    conn: AsyncConnection, run: Run, judge: JudgeSpec, inputs: Inputs
+) -> None:
+    backend = judge.backend()
     for model in await _find_imported(conn, run, backend.model if backend else None):
         inputs.named.append(NamedInput(InputRole.JUDGE_MODEL, judge.name, model))
+
+
+async def _add_baseline(conn: AsyncConnection, run: Run, judge: JudgeSpec, inputs: Inputs) -> None:
+    baseline = judge.baseline()
     if baseline is not None:
         other, stage = await find_predictions(conn, run.project, baseline)
         for artifact in await _list_artifacts(conn, other, stage, ArtifactKind.PREDICTIONS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from services.domain.event import (
     Event,
     LogLine,
     MetricPoint,
+    RolloutsSaved,
 )
 from services.domain.run import RunState
 from services.domain.stage import Progress
@@ -93,20 +94,41 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
     return Acknowledgement(stored, Directive.CANCEL if cancelling else Directive.CONTINUE)
 
 
-async def _listings(context: Context, batch: Batch) -> dict[int, Listing]:
-    """Return the listing of each checkpoint of the batch by step; all blobs exist."""
-    saved = [event for event in batch.events if isinstance(event, CheckpointSaved)]
+_SAVED: dict[type[CheckpointSaved | RolloutsSaved], ArtifactKind] = {
+    CheckpointSaved: ArtifactKind.CHECKPOINT,
+    RolloutsSaved: ArtifactKind.ROLLOUTS,
+}
+"""Kinds of the artifacts that events announce."""
+
+Listings = dict[tuple[ArtifactKind, int], Listing]
+"""Listings of artifacts by kind and step."""
+
+
+async def _listings(context: Context, batch: Batch) -> Listings:
+    """Return the listing of each artifact that the batch announces; all blobs exist."""
+    saved = _saved(batch.events)
     if not saved:
         return {}
     async with context.database.read() as conn:
         await peek_lease(conn, batch.token)
     return {
-        event.step: await check_listing(context, event.files, "checkpoint.files") for event in saved
+        (kind, event.step): await check_listing(context, event.files, f"{kind}.files")
+        for kind, event in saved
     }
 
 
+def _saved(
+    events: Iterable[Event],
+) -> list[tuple[ArtifactKind, CheckpointSaved | RolloutsSaved]]:
+    return [
+        (_SAVED[type(event)], event)
+        for event in events
+        if isinstance(event, CheckpointSaved | RolloutsSaved)
+    ]
+
+
 async def _store(
-    conn: AsyncConnection, lease: OpenLease, new_events: list[Event], listings: dict[int, Listing]
+    conn: AsyncConnection, lease: OpenLease, new_events: list[Event], listings: Listings
 ) -> None:
     attempt, run = lease.attempt, lease.locked_run.run
     task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
@@ -128,18 +150,19 @@ async def _store(
     }
     evaluated = [event for event in other_events if isinstance(event, Evaluation)]
     await evaluations.store(conn, run, attempt.number, evaluated)
-    saved = [event for event in other_events if isinstance(event, CheckpointSaved)]
+    saved = _saved(other_events)
     producer = Producer(run.uid, run.run_id, attempt.stage_id, attempt.number)
-    for event in saved:
+    for kind, event in saved:
         await artifacts.record(
             conn,
             run.project,
-            listings[event.step],
-            ArtifactKind.CHECKPOINT,
+            listings[kind, event.step],
+            kind,
             producer=producer,
             step=event.step,
         )
-        changed["checkpoint_step"] = event.step
+        if kind is ArtifactKind.CHECKPOINT:
+            changed["checkpoint_step"] = event.step
     progress = [event for event in other_events if isinstance(event, Progress)]
     if progress:
         await stages.set_progress(conn, lease.stage, progress[-1])

@@ -14,6 +14,7 @@ from tailrace.cli.absence import Absence
 from tailrace.cli.commands.cancel import cancel
 from tailrace.cli.commands.compare import compare
 from tailrace.cli.commands.judge import judge
+from tailrace.cli.commands.rollouts import rollouts
 from tailrace.cli.commands.verify import verify as verify_run
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.options import (
@@ -349,6 +350,7 @@ for _name, _command in (
     ("watch", watch),
     ("logs", logs),
     ("metrics", metrics),
+    ("rollouts", rollouts),
     ("predictions", predictions),
     ("verdicts", verdicts),
     ("report", report),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
@@ -16,8 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tailrace.cli.run_report import examples, facts, scores
-from tailrace.cli.run_report.contents import Contents
-from tailrace.cli.run_report.curve import chart
+from tailrace.cli.run_report.contents import CURVES, REWARD, Contents
+from tailrace.cli.run_report.curve import Points, chart
 from tailrace.cli.show import output, run_view
 from tailrace.client.runs import TERMINAL_STATES
 
@@ -38,7 +39,10 @@ def page(contents: Contents, now: datetime) -> str:
             now=f"{now:%Y-%m-%d %H:%M:%S} UTC",
             version=version("tailrace"),
             summary=facts.summary(run),
-            chart=chart(contents.curves),
+            chart=chart(_only(contents.curves, *CURVES)),
+            reward_chart=chart(_only(contents.curves, REWARD)),
+            rollouts=contents.rollouts,
+            preflight=contents.preflight,
             cards=[scores.card(score) for score in run_scores],
             differences=[scores.difference(comparison) for comparison in comparisons],
             gates=[(scores.gate_outcome(gate), gate) for gate in run.gates],
@@ -53,6 +57,10 @@ def page(contents: Contents, now: datetime) -> str:
             **_own_code(),
         )
     )
+
+
+def _only(curves: Mapping[str, Points], *names: str) -> dict[str, Points]:
+    return {name: curves[name] for name in names if name in curves}
 
 
 def _own_code() -> dict[str, str]:

@@ -300,6 +300,12 @@ class RunSpec:
             return [Violation(f"{path}.metric", needs)]
         return []
 
+    def stage_judges(self, kind: StageKind) -> list[JudgeSpec]:
+        """Return the judges that a stage asks: TRAIN for rewards, JUDGE for verdicts."""
+        if kind is StageKind.TRAIN and self.train is not None and self.train.grpo is not None:
+            return self.train.grpo.judges
+        return self.judges if kind is StageKind.JUDGE else []
+
     def stage_kinds(self) -> list[StageKind]:
         """Return the kinds of this run's stages, in execution order."""
         if self.predictions is not None:

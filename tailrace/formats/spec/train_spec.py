@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import Violation, exactly_one, key
+from tailrace.formats.spec.grpo_spec import GrpoSpec
 from tailrace.formats.spec.methods import ACCUMULATION, DpoSpec, SftSpec
 
 MAX_STEPS = 100_000_000
@@ -158,7 +159,7 @@ class MeshSpec:
 class TrainSpec:
     """The TRAIN stage: a method and what every method shares."""
 
-    METHODS: ClassVar[tuple[str, ...]] = ("sft", "dpo")
+    METHODS: ClassVar[tuple[str, ...]] = ("sft", "dpo", "grpo")
     """Keys of the training methods; the first is the default."""
 
     RENAMED: ClassVar[dict[str, str]] = {
@@ -177,6 +178,7 @@ class TrainSpec:
 
     sft: SftSpec | None = key("Supervised fine-tuning, the default method.", default=None)
     dpo: DpoSpec | None = key("Learning from preferences.", default=None)
+    grpo: GrpoSpec | None = key("Learning from rewards.", default=None)
     adapter: AdapterSpec | None = key(
         "Adapter to train next to frozen weights (default: train all weights).", default=None
     )
@@ -192,10 +194,15 @@ class TrainSpec:
         minimum=1,
         maximum=MAX_STEPS,
     )
-    batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
+    batch_size: int = key(
+        "Examples per optimizer step; for `grpo` prompts, each with `n_samples` rows.",
+        default=8,
+        minimum=1,
+        maximum=65_536,
+    )
     micro_batch_size: int | None = key(
-        "Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those "
-        "of the whole batch (default: all rows in one pass).",
+        "Rows per forward and backward pass, a divisor of the rows of a step; gradients add up to "
+        "those of the whole batch (default: all rows in one pass).",
         default=None,
         minimum=1,
         maximum=65_536,
@@ -307,7 +314,8 @@ class TrainSpec:
         "Steps between metric points.", default=10, minimum=1, maximum=MAX_STEPS
     )
     steps_per_dispatch: int = key(
-        "Optimizer steps per compiled call; boundaries are multiples of it in step numbers.",
+        "Optimizer steps per compiled call; boundaries are multiples of it in step numbers. For "
+        "`grpo`, a call has the steps of one rollout instead.",
         default=10,
         minimum=1,
         maximum=1000,
@@ -330,6 +338,16 @@ class TrainSpec:
         kinds: tuple[DatasetKind, ...] = getattr(self, self.method).DATASETS
         return kinds
 
+    @property
+    def step_rows(self) -> int:
+        """Number of rows of an optimizer step."""
+        return self.batch_size * (1 if self.grpo is None else self.grpo.n_samples)
+
+    @property
+    def call_steps(self) -> int:
+        """Number of optimizer steps in a compiled call, which never spans a rollout."""
+        return self.steps_per_dispatch if self.grpo is None else self.grpo.inner_steps
+
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of rules that concern several keys."""
         where = path or "train"
@@ -350,15 +368,38 @@ class TrainSpec:
     def _method_violations(self, path: str) -> list[Violation]:
         """Return the violations of shared keys that a method does not take."""
         violations: list[Violation] = []
-        if self.dpo is None:
+        if self.sft is not None:
             return violations
         if self.packing:
-            rows = "cannot be used with dpo, whose rows hold one answer each: leave it out"
+            rows = (
+                f"cannot be used with {self.method}, whose rows hold one answer each: leave it out"
+            )
             violations.append(Violation(f"{path}.packing", rows))
         lora = self.adapter.lora if self.adapter is not None else None
         if lora is not None and lora.dropout:
-            zero = "must be 0 with dpo, which compares log-probabilities: dropout disturbs them"
+            compares = f"{self.method}, which compares log-probabilities"
+            zero = f"must be 0 with {compares}: dropout disturbs them"
             violations.append(Violation(f"{path}.adapter.lora.dropout", zero))
+        return violations + self._grpo_violations(path)
+
+    def _grpo_violations(self, path: str) -> list[Violation]:
+        """Return the violations of shared keys that learning from rewards does not take."""
+        violations: list[Violation] = []
+        if self.grpo is None:
+            return violations
+        if self.grpo.max_new_tokens >= self.max_seq_length:
+            room = (
+                f"must be below max_seq_length {self.max_seq_length}, which the prompt is part of"
+            )
+            violations.append(Violation(f"{path}.grpo.max_new_tokens", room))
+        if self.group_by_length:
+            nothing = "has no use with grpo, whose prompts have answers of any length: leave it out"
+            violations.append(Violation(f"{path}.group_by_length", nothing))
+        if self.eval_every_steps:
+            nothing = (
+                "has no loss to evaluate with grpo: judge held-out prompts with infer and judges"
+            )
+            violations.append(Violation(f"{path}.eval_every_steps", nothing))
         return violations
 
     def _step_violations(self, path: str) -> list[Violation]:
@@ -366,8 +407,9 @@ class TrainSpec:
         violations: list[Violation] = []
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
             violations.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
-        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
-            divisor = f"must divide batch_size {self.batch_size}, not {self.micro_batch_size}"
+        if self.micro_batch_size is not None and self.step_rows % self.micro_batch_size:
+            rows = "batch_size" if self.grpo is None else "batch_size × n_samples ="
+            divisor = f"must divide {rows} {self.step_rows}, not {self.micro_batch_size}"
             violations.append(Violation(f"{path}.micro_batch_size", divisor))
         if self.packing and self.group_by_length:
             nothing = "has no use with packing, which leaves hardly any padding: choose one"

@@ -47,9 +47,8 @@ def estimated(spec: TrainSpec = SPEC, **changes: Any) -> Estimate:
     )
     spec = dataclasses.replace(spec, **changes)
     stream = BatchStream(EXAMPLES, Collator.of(spec), seed=0)
-    return estimate(
-        model, spec, Trainer(model, make_objective(spec), stream, spec, {}), stream, EXAMPLES, 0
-    )
+    trainer = Trainer(model, make_objective(spec), stream, spec, {})
+    return estimate(model, spec, trainer, stream, 0)
 
 
 def test_what_it_tells() -> None:

@@ -122,7 +122,7 @@ def test_a_quantized_base_counts_with_its_codes(dtype: str) -> None:
     examples = [Example.of(tuple(range(17)), 1)] * 2
     stream = BatchStream(examples, Collator.of(spec), seed=0)
     trainer = Trainer(model, make_objective(spec), stream, spec, {})
-    estimated = estimate(model, spec, trainer, stream, examples, 0).memory
+    estimated = estimate(model, spec, trainer, stream, 0).memory
     optimizer = make_optimizer(spec, learning_rate(spec, 4))
     trained, frozen = jax.eval_shape(lambda: trainer.trainable.start(HeldWeights(model.init(0))))
     state = (trained, jax.eval_shape(optimizer.init, trained))

@@ -1,0 +1,87 @@
+"""Rows of a step, made of its rollouts.
+
+Shapes: K steps, B answers, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from tailrace.formats.data.prediction import FinishReason
+from tailrace.formats.data.rollout import Rollout
+from training.data.batches import Batch, SampledValues, put
+from training.data.example_store import Example
+from training.data.packing import bucket
+
+
+@dataclass(frozen=True)
+class AnswerRows:
+    """Layout of answers in rows, one answer a row."""
+
+    rows: int
+    """Number of rows; those without an answer are padding."""
+    mask_truncated: bool
+    """True if answers that were cut by length have no token with a weight."""
+
+    def batch(self, prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> Batch | None:
+        """Return the rows of one step [1, B, T]; None if no rollout has an advantage.
+
+        Args:
+            prompts: The prompts that rollouts refer to.
+            rollouts: Rollouts of the step; those without an advantage are left out.
+        """
+        learnt = [rollout for rollout in rollouts if rollout.advantage is not None]
+        if not learnt:
+            return None
+        examples = [self._example(prompts[rollout.prompt_index], rollout) for rollout in learnt]
+        batch = self.empty(max(example.inputs for example in examples))
+        sampled = batch.sampled
+        if sampled is None:
+            raise AssertionError("the rows of answers have sampled values")
+        for row, (rollout, example) in enumerate(zip(learnt, examples, strict=True)):
+            length, count = example.inputs, len(rollout.token_ids)
+            put(batch, (0, row, slice(length)), example)
+            sampled.answers[0, row] = 1
+            sampled.advantages[0, row] = rollout.advantage
+            sampled.sampler[0, row, length - count : length] = rollout.logprobs
+        sampled.sampler[...] *= batch.weights
+        sampled.token_share[...] = 1 / max(1.0, float(batch.weights.sum()))
+        return batch
+
+    def empty(self, longest: int) -> Batch:
+        """Return rows of padding for answers of up to ``longest`` inputs, [1, B, T]."""
+        shape = (1, self.rows, bucket(longest))
+        return Batch(
+            np.zeros(shape, np.int32),
+            np.zeros(shape, np.int32),
+            np.zeros(shape, np.float32),
+            sampled=SampledValues(
+                np.zeros(shape[:2], np.float32),
+                np.zeros(shape[:2], np.float32),
+                np.zeros(shape[:2], np.float32),
+                np.zeros(shape, np.float32),
+            ),
+        )
+
+    def _example(self, prompt: Example, rollout: Rollout) -> Example:
+        tokens = np.concatenate([prompt.tokens, np.asarray(rollout.token_ids, np.int32)])
+        mask = np.arange(len(tokens)) >= len(prompt.tokens)
+        if self.mask_truncated and rollout.finish_reason is FinishReason.LENGTH:
+            mask[:] = False
+        return Example(tokens, mask)
+
+
+def repeated(batch: Batch, count: int) -> Batch:
+    """Return the rows of one step as those of ``count`` steps."""
+
+    def repeat(values: NDArray[Any]) -> NDArray[Any]:
+        return np.broadcast_to(values, (count, *values.shape[1:]))
+
+    rows: Batch = jax.tree.map(repeat, batch)
+    return rows
