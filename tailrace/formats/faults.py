@@ -43,6 +43,8 @@ class Moment(enum.StrEnum):
     """Worker: send a heartbeat with a lease."""
     CHECKPOINT = "checkpoint"
     """Stage process: write a checkpoint."""
+    ROLLOUTS = "rollouts"
+    """Stage process: commit sampled answers (before), learn from them (after)."""
     EVENTS = "events"
     """Worker: send a batch of events."""
     UPLOAD = "upload"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tests.chaos.audit import Findings
 from tests.chaos.clusters import clusters
 from tests.chaos.experiment import Experiments, Hit
-from tests.chaos.matrix import Cell, Kind, cover, faults_of
+from tests.chaos.matrix import Cell, Kind, cover, faults_of, rollout_cells
 from tests.chaos.strike import NoTargetError
 
 FAULTS = 4
@@ -95,7 +95,8 @@ def _cells(kind: Kind, part: str) -> list[Experiment]:
     if part == "none":
         return []
     index, count = map(int, part.split("/"))
-    cells = [cell for cell in cover() if cell.kind is kind][index::count]
+    every = [*cover(), *rollout_cells()]
+    cells = [cell for cell in every if cell.kind is kind][index::count]
     return [Experiment(str(cell), 1, _cell(cell)) for cell in cells]
 
 

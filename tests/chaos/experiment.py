@@ -11,14 +11,18 @@ from pathlib import Path
 
 import tailrace
 from tailrace.errors import DeadlineExceeded, Unavailable
+from tailrace.formats.faults import Moment
 from tailrace.v1 import run_pb2
-from tests.chaos.audit import Findings, audit, outcome
+from tests.chaos.audit import Findings, Outcome, audit, outcome
 from tests.chaos.cluster import Cluster
 from tests.chaos.matrix import Cell, Fault, Target
 from tests.chaos.strike import NoTargetError, strike
-from tests.integration.specs import TERMINAL, small, stage_states, state
+from tests.integration.specs import ROLLOUTS, TERMINAL, small, stage_states, state
 
 STEPS = 60
+
+ROLLOUT_STEPS = 12
+"""Steps of a training on sampled answers, of which every third is saved."""
 
 MOMENT_SECONDS = 60.0
 """How long a run may take to come to the moment."""
@@ -49,11 +53,17 @@ class Experiments:
         self._count = 0
         with cluster.client() as client:
             client.seed_dataset("golden-v2")
-            run = self._until_terminal(client, self._submit().result())
+        self._sound = self._undisturbed(samples=False)
+        self._sound_of_rollouts: Outcome | None = None
+
+    def _undisturbed(self, *, samples: bool) -> Outcome:
+        with self._cluster.client() as client:
+            run = self._until_terminal(client, self._submit(samples=samples).result())
             assert state(run) == "succeeded", run
-            self._sound = outcome(client, run)
-            problems = audit(cluster, client, run, self._sound).all()
+            sound = outcome(client, run)
+            problems = audit(self._cluster, client, run, sound).all()
             assert not problems, problems
+            return sound
 
     def cells(self, *cells: Cell) -> Findings:
         """Do cells of the matrix in one run, each when its moment comes, then audit.
@@ -61,9 +71,14 @@ class Experiments:
         Raises ``NoTargetError`` when one could not be done, so that it proves nothing.
         """
         self._require_disks(cells)
+        samples = any(cell.moment is Moment.ROLLOUTS for cell in cells)
+        sound = self._sound
+        if samples:
+            self._sound_of_rollouts = self._sound_of_rollouts or self._undisturbed(samples=True)
+            sound = self._sound_of_rollouts
         waiting = {f"{cell.moment}.{cell.side}": cell for cell in cells}
         with self._armed(waiting):
-            submitted = self._submit()
+            submitted = self._submit(samples=samples)
             deadline = time.monotonic() + MOMENT_SECONDS * len(cells)
             while waiting:
                 self._cluster.tend()
@@ -73,7 +88,7 @@ class Experiments:
                 if time.monotonic() > deadline:
                     raise NoTargetError(f"not reached: {', '.join(waiting)}")
                 time.sleep(0.01)
-        return self._conclude(submitted)
+        return self._conclude(submitted, sound)
 
     def _strike(self, cell: Cell, reached: Path) -> None:
         pid = int(reached.name.rpartition(".")[2])
@@ -101,14 +116,14 @@ class Experiments:
                 if tries == 1:
                     raise
                 missed.append(replace(hit, delay=hit.delay / 2))
-        findings = self._conclude(submitted)
+        findings = self._conclude(submitted, self._sound)
         return findings + self.at_random(missed, tries - 1) if missed else findings
 
     def _require_disks(self, each: Sequence[Cell | Hit]) -> None:
         if any(it.fault is Fault.DISK for it in each) and not self._cluster.data_disk.own:
             raise NoTargetError("file systems cannot be mounted here")
 
-    def _conclude(self, submitted: Future[str]) -> Findings:
+    def _conclude(self, submitted: Future[str], sound: Outcome) -> Findings:
         deadline = time.monotonic() + MOMENT_SECONDS
         while not submitted.done() and time.monotonic() < deadline:
             self._cluster.tend()
@@ -116,15 +131,19 @@ class Experiments:
         name = submitted.result(0)
         with self._cluster.client() as client:
             run = self._until_terminal(client, name)
-            return audit(self._cluster, client, run, self._sound)
+            return audit(self._cluster, client, run, sound)
 
-    def _submit(self) -> Future[str]:
-        """Create a run until it is accepted, however long that takes; its name."""
+    def _submit(self, *, samples: bool = False) -> Future[str]:
+        """Create a run until it is accepted, however long that takes; its name.
+
+        With ``samples`` it learns from rewards of the answers that it samples.
+        """
         self._count += 1
         run_id = f"experiment-{self._count}"
         # Many attempts: on a machine that is this busy a lease of two seconds gets lost as well.
         spec = small(
-            STEPS,
+            ROLLOUT_STEPS if samples else STEPS,
+            train=ROLLOUTS if samples else {},
             cache=False,
             retry={"max_attempts": 20, "initial_backoff": 0.1},
             execution={kind: {"threads": 1} for kind in ("train", "infer", "judge")},

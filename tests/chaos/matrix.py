@@ -109,10 +109,14 @@ class Cell:
 
 
 def possible(target: Target, fault: Fault, moment: Moment, side: Side, kind: Kind) -> bool:
-    """Whether the target is there at the moment, and the fault can happen to it."""
+    """Whether the target is there at the moment, and the fault can happen to it.
+
+    Runs of :func:`cover` sample no answers; :func:`rollout_cells` are for those that do.
+    """
     del side
     return (
-        fault in _FAULTS[target]
+        moment is not Moment.ROLLOUTS
+        and fault in _FAULTS[target]
         and moment in _MOMENTS.get(target, Moment)
         and kind in _KINDS.get(target, Kind)
     )
@@ -155,6 +159,16 @@ def full_disks() -> list[Cell]:
     return [
         Cell(target, Fault.DISK, Moment.CHECKPOINT, Side.BEFORE, kind)
         for target in (Target.STAGE, Target.WORKER)
+        for kind in Kind
+    ]
+
+
+def rollout_cells() -> list[Cell]:
+    """A training on sampled answers that is killed between the answers and their update."""
+    return [
+        Cell(target, Fault.KILL, Moment.ROLLOUTS, side, kind)
+        for target in (Target.STAGE, Target.CHILD, Target.WORKER, Target.CONTROL)
+        for side in Side
         for kind in Kind
     ]
 

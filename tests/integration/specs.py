@@ -12,6 +12,21 @@ from tailrace.v1 import run_pb2, run_spec_pb2
 TERMINAL = {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 
 
+ROLLOUTS: dict[str, Any] = {
+    "grpo": {
+        "rewards": [{"judge": {"name": "regex", "regex": {"pattern": "[a-m]"}}}],
+        "length": {"free_tokens": 2, "weight": 0.5},
+        "n_samples": 4,
+        "max_new_tokens": 8,
+        "preflight": {"prompts": 2},
+    },
+    "batch_size": 2,
+    "max_seq_length": 64,
+    "save_every_steps": 3,
+}
+"""A nano training on rewards of the answers that it samples."""
+
+
 def small(steps: int = 20, **changes: Any) -> run_spec_pb2.RunSpec:
     """A nano run over golden-v2: train, infer on a few items, judge.
 

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from tailrace.formats import faults
 from tailrace.formats.data.jsonl import FormatError
 from tailrace.formats.data.rollout import Rollout, read_rollouts, rollouts_file, write_rollouts
+from tailrace.formats.faults import Moment
 from training.errors import CheckpointError
 from training.observer import Observer
 
@@ -53,6 +55,7 @@ class RolloutStore:
             OSError: The file cannot be written.
             StoppedError: The observer requests a stop.
         """
+        faults.before(Moment.ROLLOUTS)
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / rollouts_file(step)
         draft = path.with_name(f".{path.name}")
@@ -61,6 +64,7 @@ class RolloutStore:
         draft.rename(path)
         _flush(self._folder)
         self._observer.rollouts(step, path)
+        faults.after(Moment.ROLLOUTS)
 
 
 def _flush(path: Path) -> None:
