@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -99,6 +99,9 @@ bench-generation: $(VENV)/.installed-bench ## Measures generation beside PyTorch
 
 bench-sft: $(VENV)/.installed-bench ## Fine-tunes the model of make smollm2 here and in TRL; fails when a bar is not held.
 	$(BIN)/python -m benchmarks.sft_peers $(ARGS)
+
+bench-methods: $(VENV)/.installed-bench ## Measures training methods beside TRL; fails when a bar is not held.
+	$(BIN)/python -m benchmarks.methods $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Writes the generated pages and builds the site in build/docs; fails on dead links.
 	$(BIN)/python -m docs.generate

@@ -21,6 +21,11 @@ class Racer:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
+    @property
+    def pid(self) -> int:
+        """Process id of the side."""
+        return self._process.pid
+
     def run(self, steps: int) -> float:
         """Seconds of so many steps. Raises :class:`RuntimeError` when the side has ended."""
         return float(self.ask(f"{steps}\n"))

@@ -21,9 +21,8 @@ def test_a_killed_worker_loses_no_answer_and_changes_no_weight(stack_maker: Make
     first = stack.start_worker()
     with stack.client() as client:
         client.seed_dataset("golden-v2")
-        undisturbed = until_terminal(
-            client, client.create_run(train_only(STEPS, train=ROLLOUTS)).name
-        )
+        spec = train_only(STEPS, train=ROLLOUTS)
+        undisturbed = until_terminal(client, client.create_run(spec).name)
         assert state(undisturbed) == "succeeded", undisturbed
         run = client.create_run(spec)
         until(
