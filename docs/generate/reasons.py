@@ -343,6 +343,12 @@ STAGES: dict[str, Reason] = {
         "Every prediction of an evaluation is an error.",
         "Read the errors with `tailrace runs predictions RUN`.",
     ),
+    "PREFLIGHT_FAILED": Reason(
+        "FAILED_PRECONDITION",
+        "The starting model's answers earn no different rewards, or worthless answers earn one.",
+        "Read them with `tailrace runs rollouts RUN --step 0`, and change the reward, the model or "
+        "the prompts.",
+    ),
     "TOO_MANY_JUDGE_ERRORS": Reason(
         "FAILED_PRECONDITION",
         "More verdicts are errors than the judge's `max_error_rate` allows.",

@@ -7,6 +7,8 @@ message its name stands for it; the fields are in ``protos.txt``.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import gzip
 import json
 import os
 import tempfile
@@ -16,6 +18,9 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
+from tailrace.formats.data.jsonl import dump_record
+from tailrace.formats.data.prediction import FinishReason
+from tailrace.formats.data.rollout import RewardPart, Rollout, rollouts_file
 from tailrace.protomap import to_mapping
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2
 from tests import model_folder
@@ -45,7 +50,6 @@ ARGUMENTS = {
     "runs follow": "r",
     "runs metrics": "r",
     "runs predictions": "r",
-    "runs rollouts": "r",
     "runs verdicts": "r",
     "runs retry": "r",
     "runs cancel": "r",
@@ -77,6 +81,7 @@ ARGUMENTS = {
 CONTENT = {
     "runs logs": "r",
     "runs download": "r -o out",
+    "runs rollouts": "r",
     "runs verify": "r",
     "datasets derive": "--from r --id d",
 }
@@ -122,10 +127,19 @@ def _plane_with_content() -> Iterator[str]:
     _judge(plane)
     for run in ("runs/r", "runs/s"):
         plane.artifacts.add(artifact_pb2.ARTIFACT_KIND_METRICS, files, run=run)
+    plane.artifacts.add(artifact_pb2.ARTIFACT_KIND_ROLLOUTS, _rollouts(), run="runs/r")
     try:
         yield plane.address
     finally:
         plane.kill()
+
+
+def _rollouts() -> dict[str, bytes]:
+    """Return the file of a rollout in which every key is set."""
+    part = RewardPart("regex", 1.0, 1.0, "it matches")
+    rollout = Rollout(1, 0, "t1", 0, "p", "t", FinishReason.EOS, [5], [-0.5], [part], 1.0, 0.5)
+    line = dump_record(dataclasses.replace(rollout, adversarial="empty"))
+    return {rollouts_file(1): gzip.compress(line.encode())}
 
 
 def _judge(plane: ControlPlaneTwin) -> None:
