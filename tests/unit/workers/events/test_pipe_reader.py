@@ -19,6 +19,7 @@ from tailrace.formats.stage_protocol import (
     LogLevel,
     MetricEvent,
     ResultEvent,
+    RolloutsEvent,
     encode_event,
 )
 from tailrace.v1 import run_pb2, stage_pb2
@@ -42,10 +43,16 @@ class Rig:
         self.spool = Spool(folder / "spool.db", 10**6)
         self.attempt_log = AttemptLog(self.spool, 1000.0)
         self.checkpoints: list[CheckpointEvent] = []
+        self.rollouts: list[RolloutsEvent] = []
         process: Any = Pipes(events, output)
         self.faults: list[str] = []
         self.reader = PipeReader(
-            process, self.spool, self.attempt_log, self.checkpoints.append, self.faults.append
+            process,
+            self.spool,
+            self.attempt_log,
+            self.checkpoints.append,
+            self.rollouts.append,
+            self.faults.append,
         )
 
     def end(self) -> list[stage_pb2.StageEvent]:
@@ -71,6 +78,7 @@ def test_events_and_output_are_told_apart(rig: Rig) -> None:
     rig.send(
         LogEvent("two\nlines", LogLevel.ERROR),
         CheckpointEvent(5, "checkpoints/5"),
+        RolloutsEvent(6, "rollouts/6"),
         MetricEvent("loss", 1, 2.5, 1.0),
         ResultEvent(judge=JudgeResult()),
     )
@@ -87,6 +95,7 @@ def test_events_and_output_are_told_apart(rig: Rig) -> None:
     ]
     assert [e.metric.value for e in events if e.HasField("metric")] == [2.5]
     assert rig.checkpoints == [CheckpointEvent(5, "checkpoints/5")]
+    assert rig.rollouts == [RolloutsEvent(6, "rollouts/6")]
     assert isinstance(rig.reader.report.final_event, ResultEvent)
     assert rig.reader.report.violation == ""
 
