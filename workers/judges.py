@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -18,8 +18,7 @@ from tailrace.formats.endpoint_access import (
     read_place,
 )
 from tailrace.formats.limits import MAX_ID
-from tailrace.formats.spec.judge_spec import JUDGES
-from tailrace.formats.spec.run_spec import RunSpec, StageKind
+from tailrace.formats.spec.judge_spec import JUDGES, JudgeSpec
 from tailrace.private_file import exposure
 from workers.settings import Settings
 
@@ -52,17 +51,13 @@ def foreign_judges() -> dict[str, str]:
     return judges
 
 
-def endpoint_access(
-    spec: RunSpec, settings: Settings, kind: StageKind = StageKind.JUDGE
-) -> EndpointAccess:
-    """Return the endpoints that a stage of a run may reach, with only the keys it needs.
+def endpoint_access(judges: Iterable[JudgeSpec], settings: Settings) -> EndpointAccess:
+    """Return the endpoints that the judges of a stage may reach, with only the keys they need.
 
     Raises:
         JudgeKeysError: The file of keys cannot be used.
     """
-    endpoints = [
-        endpoint for judge in spec.stage_judges(kind) if (endpoint := judge.endpoint()) is not None
-    ]
+    endpoints = [endpoint for judge in judges if (endpoint := judge.endpoint()) is not None]
     needed = {(one.api_key_env, EndpointUrl.of(one.url).place) for one in endpoints}
     keys = [key for key in read_keys(settings.judge_keys_file) if (key.name, key.place) in needed]
     return EndpointAccess(list(settings.judge_endpoints), keys, settings.judge_proxy)

@@ -272,8 +272,9 @@ class AttemptRunner:
         path.write_text(encode_job(job), encoding="utf-8")
         _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
         access = b""
-        if any(judge.endpoint() is not None for judge in spec.stage_judges(kind)):
-            access = endpoint_access(spec, self._resources.settings, kind).encode()
+        judges = spec.stage_judges(kind)
+        if any(judge.endpoint() is not None for judge in judges):
+            access = endpoint_access(judges, self._resources.settings).encode()
         return _Plan(path, kind, execution, launch, access)
 
     def _threads(self, execution: StageExecution) -> int:

@@ -17,7 +17,7 @@ from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.judge_spec import JUDGES, JudgeSpec
-from tailrace.formats.spec.run_spec import GateSpec, RunSpec, StageKind
+from tailrace.formats.spec.run_spec import GateSpec, RunSpec
 from tailrace.formats.wording import unknown_name
 
 _OF_PREDICTIONS = ("dataset", "model", "train", "infer")
@@ -33,7 +33,7 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
         FailedPrecondition: A run that the spec names has no predictions (NO_PREDICTIONS).
     """
     violations = await unknown_judges(conn, [judge.name for judge in spec.judges])
-    rewards = spec.stage_judges(StageKind.TRAIN)
+    rewards = spec.reward_judges
     violations += await unknown_judges(
         conn, [judge.name for judge in rewards], "spec.train.grpo.rewards[{}].judge.name"
     )

@@ -302,9 +302,15 @@ class RunSpec:
 
     def stage_judges(self, kind: StageKind) -> list[JudgeSpec]:
         """Return the judges that a stage asks: TRAIN for rewards, JUDGE for verdicts."""
-        if kind is StageKind.TRAIN and self.train is not None and self.train.grpo is not None:
-            return self.train.grpo.judges
+        if kind is StageKind.TRAIN:
+            return self.reward_judges
         return self.judges if kind is StageKind.JUDGE else []
+
+    @property
+    def reward_judges(self) -> list[JudgeSpec]:
+        """The judges whose scores a training learns from."""
+        grpo = self.train.grpo if self.train is not None else None
+        return [] if grpo is None else grpo.judges
 
     def stage_kinds(self) -> list[StageKind]:
         """Return the kinds of this run's stages, in execution order."""

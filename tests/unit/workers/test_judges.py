@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
 from tailrace.formats.schema import parse
-from tailrace.formats.spec.run_spec import RunSpec
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from workers.judges import JudgeKeysError, endpoint_access, foreign_judges, read_keys
 from workers.settings import Settings
 
@@ -34,8 +34,8 @@ def write_keys(tmp_path: Path) -> WriteKeys:
     return write
 
 
-def spec(*urls: str, name: str = NAME) -> RunSpec:
-    judges = [
+def judges(*urls: str, name: str = NAME) -> list[JudgeSpec]:
+    entries = [
         {
             "name": judge,
             judge: {
@@ -45,16 +45,7 @@ def spec(*urls: str, name: str = NAME) -> RunSpec:
         }
         for judge, url in zip(("llm_rubric", "pairwise"), urls, strict=False)
     ]
-    return parse(
-        RunSpec,
-        {
-            "dataset": "golden-v2@1",
-            "model": {"preset": "gpt2-nano"},
-            "train": {"max_steps": 5},
-            "infer": {"eval_sets": ["eval_v1"], "include_base": True},
-            "judges": [{"name": "answer_correctness"}, *judges],
-        },
-    )
+    return [JudgeSpec("answer_correctness"), *(parse(JudgeSpec, entry) for entry in entries)]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +65,7 @@ def test_a_key_is_given_to_its_host_alone(
     write_keys: WriteKeys, host: str, url: str, given: bool
 ) -> None:
     settings = Settings(judge_keys_file=write_keys({NAME: {"host": host, "key": "sk-1"}}))
-    access = endpoint_access(spec(url), settings)
+    access = endpoint_access(judges(url), settings)
     assert [key.secret for key in access.keys] == (["sk-1"] if given else [])
 
 
@@ -84,17 +75,17 @@ def test_a_run_that_names_a_key_for_two_hosts_sends_it_to_one(write_keys: WriteK
         judge_endpoints=("LocalHost:8000",),
         judge_proxy="proxy:3128",
     )
-    access = endpoint_access(spec("https://evil.example", "https://api.example.com"), settings)
+    access = endpoint_access(judges("https://evil.example", "https://api.example.com"), settings)
     assert access == EndpointAccess(
         ["localhost:8000"], [EndpointKey(NAME, "api.example.com:443", "sk-1")], "proxy:3128"
     )
     assert access.secret(NAME, "evil.example:443") is None
-    assert not endpoint_access(spec("https://api.example.com", name=f"{NAME}B"), settings).keys
+    assert not endpoint_access(judges("https://api.example.com", name=f"{NAME}B"), settings).keys
 
 
 def test_no_file_means_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, "sk-1")
-    assert endpoint_access(spec("https://api.example.com"), Settings()) == EndpointAccess()
+    assert endpoint_access(judges("https://api.example.com"), Settings()) == EndpointAccess()
 
 
 @pytest.mark.parametrize(
