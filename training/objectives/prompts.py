@@ -69,10 +69,10 @@ def encode_prompts(
         OSError: The file of tokens cannot be written.
     """
     totals, writer, items = Totals(max_length), ExampleWriter(folder), list[EvalItem]()
-    asked = eval_items(records)
+    questions = eval_items(records)
     try:
-        for item in asked:
-            tokens = _prompt_tokens(item, chat, f"{len(asked)} {what}")
+        for eval_item in questions:
+            tokens = _prompt_tokens(eval_item, chat, f"{len(questions)} {what}")
             totals.examples += 1
             totals.lengths.append(len(tokens))
             if len(tokens) > max_length:
@@ -80,9 +80,9 @@ def encode_prompts(
                 continue
             totals.tokens += len(tokens)
             writer.add(Example(np.asarray(tokens, np.int32), np.zeros(len(tokens), np.bool_)))
-            items.append(item)
+            items.append(eval_item)
         if totals.overlong:
-            _refuse_or_report(totals, overlong, f"{len(asked)} {what}")
+            _refuse_or_report(totals, overlong, f"{len(questions)} {what}")
         if not items:
             raise DataError(f"none of {len(records)} {what} is left: raise max_seq_length")
         return EncodedExamples(PromptStore(writer.finish(), items), totals)
@@ -90,16 +90,16 @@ def encode_prompts(
         writer.close()
 
 
-def _prompt_tokens(item: EvalItem, chat: ChatFormat, total: str) -> list[int]:
-    messages = item.messages or [Message(Role.USER, item.prompt)]
+def _prompt_tokens(eval_item: EvalItem, chat: ChatFormat, total: str) -> list[int]:
+    messages = eval_item.messages or [Message(Role.USER, eval_item.prompt)]
     try:
-        return chat.prompt_tokens(messages, item.tools)
+        return chat.prompt_tokens(messages, eval_item.tools)
     except SpecialTextError as error:
-        raise special_text_error(f"{item.id}: {error}", 1, total) from error
+        raise special_text_error(f"{eval_item.id}: {error}", 1, total) from error
     except ConversationError as error:
         raise DataError(
-            f"the model's chat template cannot take {item.id} of {total}: {error}; change it, or "
-            "set model.chat_template"
+            f"the model's chat template cannot take {eval_item.id} of {total}: {error}; change it, "
+            "or set model.chat_template"
         ) from error
 
 

@@ -46,18 +46,18 @@ def group_advantages(
         members.setdefault(group, [])
         if reward is not None:
             members[group].append(i)
-    kept = [indices for indices in members.values() if len(indices) > 1]
-    values = [np.asarray([rewards[i] for i in indices], np.float64) for indices in kept]
+    scored_groups = [indices for indices in members.values() if len(indices) > 1]
+    values = [np.asarray([rewards[i] for i in indices], np.float64) for indices in scored_groups]
     deviations = [float(np.std(group, ddof=1)) for group in values]
     advantages: list[float | None] = [None] * len(rewards)
-    for indices, group, deviation in zip(kept, values, deviations, strict=True):
+    for indices, group, deviation in zip(scored_groups, values, deviations, strict=True):
         divisor = _divisor(scale, deviation, values)
         for i, difference in zip(indices, group - group.mean(), strict=True):
             advantages[i] = float(difference / divisor)
     return GroupFigures(
         advantages,
-        len(kept),
-        len(members) - len(kept),
+        len(scored_groups),
+        len(members) - len(scored_groups),
         sum(is_flat(group) for group in values),
         float(np.mean(deviations)) if deviations else 0.0,
     )

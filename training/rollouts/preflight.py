@@ -73,13 +73,13 @@ class Preflight:
             rollouts = sample(chosen, PREFLIGHT_STEP) + self._adversarial(chosen, prompts.items)
             self._store.commit(PREFLIGHT_STEP, rollouts)
         _log.info("pre-flight: %s", summary(rollouts))
-        found = findings(rollouts, self._spec)
-        for finding in found:
+        reasons = findings(rollouts, self._spec)
+        for finding in reasons:
             _log.warning("pre-flight: %s", finding)
-        if found and self._spec.preflight.mode is PreflightMode.REQUIRE:
+        if reasons and self._spec.preflight.mode is PreflightMode.REQUIRE:
             raise PreflightError(
-                f"{'; '.join(found)}. Change the reward, the starting model or the prompts, or set "
-                "train.grpo.preflight.mode to warn"
+                f"{'; '.join(reasons)}. Change the reward, the starting model or the prompts, or "
+                "set train.grpo.preflight.mode to warn"
             )
 
     def _adversarial(self, prompts: Sequence[Prompt], items: Sequence[EvalItem]) -> list[Rollout]:
@@ -87,17 +87,17 @@ class Preflight:
         texts = [
             (prompt, kind, text)
             for prompt in prompts
-            for kind, text in self._worthless(prompt.item, items).items()
+            for kind, text in self._worthless(prompt.eval_item, items).items()
         ]
         answers = [
-            Answer(Candidate(prompt.item, _prediction(prompt, text)), self._count(text))
+            Answer(Candidate(prompt.eval_item, _prediction(prompt, text)), self._count(text))
             for prompt, _, text in texts
         ]
         return [
             Rollout(
                 step=PREFLIGHT_STEP,
                 prompt_index=prompt.index,
-                example_id=prompt.item.id,
+                example_id=prompt.eval_item.id,
                 sample=0,
                 prompt=answer.candidate.prediction.prompt,
                 text=text,
@@ -111,18 +111,18 @@ class Preflight:
             )
         ]
 
-    def _worthless(self, item: EvalItem, items: Sequence[EvalItem]) -> dict[str, str]:
+    def _worthless(self, eval_item: EvalItem, items: Sequence[EvalItem]) -> dict[str, str]:
         """Return answers by kind that show no skill, though one may contain the right answer."""
         judges = [marker for judge in self._spec.judges for marker in judge.markers]
-        marker = next(iter([*item.markers, *judges]), _MARKER)
-        others = [other.answers[0] for other in items[: 20 * _CANDIDATES] if other.answers]
-        own = item.answers[:1]
-        candidates = list(dict.fromkeys(others))[: _CANDIDATES - 1]
+        marker = next(iter([*eval_item.markers, *judges]), _MARKER)
+        answers = [other.answers[0] for other in items[: 20 * _CANDIDATES] if other.answers]
+        own = eval_item.answers[:1]
+        candidates = list(dict.fromkeys(answers))[: _CANDIDATES - 1]
         middle = len(candidates) // 2
         pasted = [*candidates[:middle], *own, *candidates[middle:]] or list(map(str, range(100)))
         return {
             "empty": "",
-            "prompt": item.shown_prompt[:MAX_GENERATED],
+            "prompt": eval_item.shown_prompt[:MAX_GENERATED],
             "marker": marker,
             "long": " ".join(["very"] * self._spec.max_new_tokens),
             "candidates": "\n".join(pasted)[:MAX_GENERATED],
@@ -137,28 +137,28 @@ class Preflight:
 def findings(rollouts: Sequence[Rollout], spec: GrpoSpec) -> list[str]:
     """Return the reasons why the training would learn nothing, or the wrong thing."""
     bars = spec.preflight
-    found = []
+    reasons = []
     share = signal_share(rollouts)
     if share < bars.min_signal:
-        found.append(
+        reasons.append(
             f"only {share:.0%} of prompts have answers with different rewards, less than "
             f"min_signal {bars.min_signal:.0%}: the others teach nothing"
         )
-    found += [
+    reasons += [
         f"answers of the kind {kind!r} get the reward {mean:.3g}, more than max_adversarial "
         f"{bars.max_adversarial:g}: the training may learn to give them"
         for kind, mean in adversarial_means(rollouts)
         if mean > bars.max_adversarial
     ]
-    return found
+    return reasons
 
 
 def _prediction(prompt: Prompt, text: str) -> Prediction:
     return Prediction(
         eval_set=TRAIN,
-        example_id=prompt.item.id,
+        example_id=prompt.eval_item.id,
         model_role=ModelRole.TRAINED,
-        prompt=prompt.item.shown_prompt[:MAX_PROMPT],
+        prompt=prompt.eval_item.shown_prompt[:MAX_PROMPT],
         text=text,
         finish_reason=FinishReason.EOS,
         prompt_tokens=len(prompt.tokens),

@@ -31,7 +31,7 @@ class Prompt:
 
     index: int
     """Number of the prompt, which selects its random streams."""
-    item: EvalItem
+    eval_item: EvalItem
     tokens: Sequence[int]
     """Token ids of the rendered prompt."""
 
@@ -134,7 +134,7 @@ class Sampler:
 
     def _sample(self, prompt: Prompt, generation: Generation) -> Sample:
         question = Question.rendered(
-            self._chat, TRAIN, prompt.index, prompt.item, list(prompt.tokens)
+            self._chat, TRAIN, prompt.index, prompt.eval_item, list(prompt.tokens)
         )
         prediction = prediction_of(question, ModelRole.TRAINED, generation, self._chat)
         return Sample(prompt, generation, prediction)

@@ -170,13 +170,13 @@ class RolloutSource:
 
     def _judged(self, samples: Sequence[Sample], step: int) -> list[Rollout]:
         answers = [
-            Answer(Candidate(s.prompt.item, s.prediction), s.generation.count) for s in samples
+            Answer(Candidate(s.prompt.eval_item, s.prediction), s.generation.count) for s in samples
         ]
         return [
             Rollout(
                 step=step,
                 prompt_index=sample.prompt.index,
-                example_id=sample.prompt.item.id,
+                example_id=sample.prompt.eval_item.id,
                 sample=sample.generation.sample,
                 prompt=sample.prediction.prompt,
                 text=sample.prediction.text,
