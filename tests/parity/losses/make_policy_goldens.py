@@ -1,8 +1,8 @@
 """Goldens of the losses of sampled answers, from TRL's ``GRPOTrainer._compute_loss``.
 
 ``python -m tests.parity.losses.make_policy_goldens`` needs torch and trl. Every case has the loss
-of a batch and its derivative by each log-probability, for the same log-probabilities, those at sampling,
-those of the reference, masks and rewards. Rewards become advantages as in
+of a batch and its derivative by each log-probability, for the same log-probabilities, those at
+sampling, those of the reference, masks and rewards. Rewards become advantages as in
 ``GRPOTrainer._generate_and_score_completions``, with TRL's own standard deviation. One answer is
 masked whole, as one that was cut by length.
 """
