@@ -245,7 +245,7 @@ class Trainer:
         begin = time.perf_counter()
         batches = self._source.batches(first, count, self._multiple, live)
         if batches.rows is None:
-            computed = Computed(np.zeros(count), np.zeros(count), {})
+            computed = Computed(jnp.zeros(count), jnp.zeros(count), {})
         else:
             state.values, computed = self._steps(
                 state.values, frozen, batches.rows, first, self._rng

@@ -50,9 +50,9 @@ def group_advantages(
     values = [np.asarray([rewards[i] for i in indices], np.float64) for indices in scored_groups]
     deviations = [float(np.std(group, ddof=1)) for group in values]
     advantages: list[float | None] = [None] * len(rewards)
-    for indices, group, deviation in zip(scored_groups, values, deviations, strict=True):
+    for indices, own, deviation in zip(scored_groups, values, deviations, strict=True):
         divisor = _divisor(scale, deviation, values)
-        for i, difference in zip(indices, group - group.mean(), strict=True):
+        for i, difference in zip(indices, own - own.mean(), strict=True):
             advantages[i] = float(difference / divisor)
     return GroupFigures(
         advantages,

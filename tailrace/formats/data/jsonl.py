@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from gzip import GzipFile
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -188,7 +189,7 @@ def file_lines(path: Path) -> Iterator[bytes]:
         yield from bounded_lines(file)
 
 
-def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+def bounded_lines(file: BinaryIO | GzipFile) -> Iterator[bytes]:
     """Yield the lines of an open file, each cut just above :data:`MAX_LINE_BYTES`."""
     while line := file.readline(MAX_LINE_BYTES + 1):
         yield line
