@@ -42,7 +42,13 @@ def chat(options: argparse.Namespace) -> None:
     from training.serving.terminal import Terminal
 
     model = ServedModel.open(
-        served_name(options), evaluated, slots=1, context=options.context, places=1
+        served_name(options),
+        evaluated,
+        slots=1,
+        context=options.context,
+        places=1,
+        # A person waits for the first answer, which needs few of them.
+        compiles_first=False,
     )
     conversation = Conversation(model, Sampling.of(spec), options.system)
     try:

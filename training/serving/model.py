@@ -48,16 +48,24 @@ class ServedModel:
 
     @classmethod
     def open(
-        cls, name: str, evaluated: Evaluated, *, slots: int, context: int | None, places: int
+        cls,
+        name: str,
+        evaluated: Evaluated,
+        *,
+        slots: int,
+        context: int | None,
+        places: int,
+        compiles_first: bool = True,
     ) -> ServedModel:
-        """Compile the programs of a model and start its engine.
+        """Start the engine of a model.
 
         Args:
             name: Name under which clients ask for it.
             evaluated: The model.
             slots: Number of requests that decode together.
-            context: Longest sequence in tokens (default: the model's).
+            context: Longest sequence in tokens (default: the model's, or what memory allows).
             places: Maximum number of waiting requests.
+            compiles_first: Compile every program now, not when a request needs it.
 
         Raises:
             TrainingError: As :meth:`training.serving.shapes.Shapes.of`, or the chat template
@@ -68,7 +76,8 @@ class ServedModel:
         row_parts = 1 if layout is None else layout.row_parts
         shapes = Shapes.of(model, slots, context, row_parts)
         programs = RowPrograms(model, ends, STEPS, layout)
-        compile_all(programs, evaluated.params, shapes)
+        if compiles_first:
+            compile_all(programs, evaluated.params, shapes)
         limit = model.cache_limit
         engine = Engine(programs, evaluated.params, ends, shapes, places=places, cache_limit=limit)
         engine.start()

@@ -21,9 +21,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the model, its chat template and the machine."""
     parser.add_argument("--model", required=True, help="model folder, or hub id")
     parser.add_argument("--name", help="name of the model for clients (default: --model)")
-    parser.add_argument(
-        "--context", type=positive, metavar="N", help="longest sequence in tokens (default: all)"
-    )
+    parser.add_argument("--context", type=positive, metavar="N", help="longest sequence in tokens")
     parser.add_argument(
         "--chat-template",
         metavar="NAME|FILE|TEXT",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -25,6 +26,9 @@ SMALLEST_PROMPT = 64
 SMALLEST_CACHE = 256
 """Smallest number of cache columns; larger ones double it."""
 
+_FEW_TOKENS = 512
+"""Context below which it is not halved for lack of memory."""
+
 
 @dataclass(frozen=True)
 class Shapes:
@@ -44,7 +48,8 @@ class Shapes:
         Args:
             model: The model.
             slots: Number of requests that decode together.
-            context: Longest sequence (default: that of the model).
+            context: Longest sequence (default: that of the model, halved until the key-value cache
+                takes half of the free memory at most).
             row_parts: Number of parts that rows are split into.
 
         Raises:
@@ -53,9 +58,31 @@ class Shapes:
         """
         if context is not None and context > model.context:
             raise ConfigError(f"--context {context} exceeds the model's context of {model.context}")
+        free = _free_memory()
         shapes = cls(row_parts * -(-slots // row_parts), row_parts, context or model.context)
-        shapes._require_room(model)
+        while context is None and shapes.bytes(model) > free / 2 and shapes.context > _FEW_TOKENS:
+            shapes = replace(shapes, context=shapes.context // 2)
+        if shapes.bytes(model) > free:
+            raise DoesNotFitError(
+                f"the key-value cache of {shapes.slots} slots of {shapes.context} tokens takes "
+                f"{size_text(shapes.bytes(model))} of memory, {size_text(free)} are free: lower "
+                "--slots or --context"
+            )
+        if shapes.context < (context or model.context):
+            _log.info(
+                "sequences have at most %d of the model's %d tokens, for lack of memory",
+                shapes.context,
+                model.context,
+            )
         return shapes
+
+    def bytes(self, model: Model) -> int:
+        """Return the bytes of the largest key-value cache, and of a prompt on its way into it."""
+        sizes = model.dimensions
+        token = (
+            2 * sizes.layers * sizes.key_heads * sizes.head_width * np.dtype(np.float32).itemsize
+        )
+        return token * self.context * (self.slots + self.rows)
 
     @property
     def widths(self) -> list[int]:
@@ -75,19 +102,13 @@ class Shapes:
         """Return the cache columns for sequences of at most ``tokens`` tokens."""
         return next(columns for columns in self.columns if columns >= min(tokens, self.context))
 
-    def _require_room(self, model: Model) -> None:
-        sizes = model.dimensions
-        row = 2 * sizes.layers * sizes.key_heads * sizes.head_width * np.dtype(np.float32).itemsize
-        needed = row * self.columns[-1] * (self.slots + self.rows)
-        device = jax.local_devices()[0]
-        limit = device_memory(device)
-        free = host_memory() if limit is None else limit - device_memory_used(device)
-        if free is not None and needed > free:
-            raise DoesNotFitError(
-                f"the key-value cache of {self.slots} slots of {self.context} tokens takes "
-                f"{size_text(needed)} of memory, {size_text(free)} are free: lower --slots or "
-                "--context"
-            )
+
+def _free_memory() -> float:
+    """Return the bytes that are free for arrays; infinity where the system does not report them."""
+    device = jax.local_devices()[0]
+    limit = device_memory(device)
+    free = host_memory() if limit is None else limit - device_memory_used(device)
+    return math.inf if free is None else free
 
 
 def _doubled(smallest: int, context: int) -> list[int]:
