@@ -1,4 +1,4 @@
-"""The preview of a stored dataset under an imported model, as a user calls it."""
+"""Commands that run an imported model on the user's machine: the preview and the chat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack import Stack
+from tests.stack import Stack, session_folder
 from tests.unit.training.chat_folder import write_chat_folder
 
 ROLES = {"user": "What is 1 + 2?", "assistant": "Answer: 3"}
@@ -18,10 +18,13 @@ LINE = json.dumps({"messages": [{"role": r, "content": c} for r, c in ROLES.item
 RUN = {"dataset": "sums", "model": {"source": "models/chat"}, "train": {"max_steps": 1}}
 
 
-def tailrace(stack: Stack, place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tailrace(
+    stack: Stack, place: Path, *arguments: str, text: str = ""
+) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "tailrace.cli.main", *arguments]
+    env = {**stack.env, "XDG_CACHE_HOME": str(session_folder(stack.folder.parent) / "user-cache")}
     return subprocess.run(
-        argv, env=stack.env, cwd=place, check=False, capture_output=True, text=True
+        argv, env=env, cwd=place, input=text, check=False, capture_output=True, text=True
     )
 
 
@@ -46,3 +49,21 @@ def test_the_preview_shows_text_and_mask_and_a_run_is_checked(stack: Stack, tmp_
     assert checked.returncode == 0, checked.stderr
     assert "What is 1 + 2?" in checked.stdout
     assert "is a valid run of 1 stages" in checked.stdout
+
+    chat = (
+        "models",
+        "chat",
+        "models/chat",
+        "--max-new-tokens",
+        "8",
+        "--temperature",
+        "0",
+        "--json",
+    )
+    answered = tailrace(stack, tmp_path, *chat, text="What is 1 + 2?\nAnd 3?\n")
+    assert answered.returncode == 0, answered.stderr
+    first, second = map(json.loads, answered.stdout.splitlines())
+    assert first["question"] == "What is 1 + 2?"
+    assert 0 < first["completion_tokens"] <= 8
+    assert second["prompt_tokens"] > first["prompt_tokens"]
+    assert "fetching models/chat" in answered.stderr

@@ -5,26 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 
 import jax
-import numpy as np
 
 from tailrace.formats.data.prediction import FinishReason
 from training.generate.programs import Chosen, State
-from training.generate.slots import Request, Slots, pad_prompts
+from training.generate.slots import Request
 from training.models.family import Params
 from training.serving.jobs import EngineClosedError, Job, Load, Piece, Row
-from training.serving.programs import RowPrograms, RowSettings
+from training.serving.long_prompts import LongPrompts
+from training.serving.programs import RowPrograms
 from training.serving.queue import FairQueue
+from training.serving.running import RunningRows
 from training.serving.shapes import Shapes
 
 _log = logging.getLogger(__name__)
-
-STEPS = 4
-"""Tokens per call of the decoder; between calls answers are passed on and requests admitted."""
 
 PREFILL_TOKENS = 512
 """Tokens of prompts that are read between two calls of the decoder; one prompt may have more."""
@@ -63,23 +59,16 @@ class Engine:
             patience: See :data:`PATIENCE_SECONDS`.
         """
         self.shapes = shapes
-        self._programs = programs
-        self._params = params
-        self._end_ids = end_ids
         self._patience = patience
-        self._slots = Slots(shapes.slots, end_ids, cache_limit)
-        self._settings = RowSettings.greedy(shapes.slots)
-        self._rows: dict[int, Row] = {}
-        """Running rows by slot."""
+        self._wake = threading.Condition()
+        """Lock of all that follows, but of programs and their states."""
+        self._queue: FairQueue[Row] = FairQueue(places, shapes.slots)
+        self._running = RunningRows(programs, params, shapes, end_ids, cache_limit, self._queue)
+        self._long = LongPrompts(programs, params, shapes)
         self._starting: Sequence[Row] = ()
         """Rows that are neither waiting nor running yet."""
-        self._state: State | None = None
-        self._wake = threading.Condition()
-        self._queue: FairQueue[Row] = FairQueue(places, shapes.slots)
         self._cancelled: set[tuple[Job, int]] = set()
         self._closed = ""
-        self._tokens = 0
-        self._seconds: deque[float] = deque([1.0], maxlen=32)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -132,8 +121,10 @@ class Engine:
     def load(self) -> Load:
         """The load of now."""
         with self._wake:
-            mean = sum(self._seconds) / len(self._seconds)
-            return Load(len(self._rows), len(self._queue), self._tokens, mean)
+            running = len(self._running.rows) + len(self._long.rows)
+            return Load(
+                running, len(self._queue), self._running.token_count, self._running.mean_seconds
+            )
 
     def _run(self) -> None:
         try:
@@ -144,8 +135,10 @@ class Engine:
             _log.exception("the engine has failed")
             self._closed = f"generation has failed: {type(error).__name__}"
         with self._wake:
-            rows = [*self._rows.values(), *self._starting, *self._queue.entries()]
-            self._rows.clear()
+            started = [*self._running.rows.values(), *self._long.rows, *self._starting]
+            rows = dict.fromkeys([*started, *self._queue.entries()])
+            self._running.rows.clear()
+            self._long.rows.clear()
         for row in rows:
             piece = Piece(row.request.sample, (), (), FinishReason.ERROR, self._closed)
             row.job.receive(piece)
@@ -153,10 +146,9 @@ class Engine:
     def _await_work(self) -> bool:
         """Wait until there is something to do; False if the engine is closed."""
         with self._wake:
-            while not (self._closed or self._rows or len(self._queue)):
+            while not (self._closed or self._running.rows or self._long.rows or len(self._queue)):
                 self._cancelled.clear()
-                # The cache of the longest sequence so far is released.
-                self._state = None
+                self._running.release()
                 self._wake.wait()
             if self._closed:
                 return False
@@ -169,141 +161,75 @@ class Engine:
         cancelled, self._cancelled = self._cancelled, set()
         waiting = self._queue.entries()
         self._queue.remove({id(row) for row in waiting if row.key in cancelled})
-        for slot, answer in self._slots.live():
-            if self._rows[slot].key in cancelled:
-                self._slots.end(slot, len(answer.tokens))
-                self._leave(slot)
-        self._slots.leave()
+        for row in self._long.drop(cancelled):
+            self._queue.end(row.job.client)
+        self._running.drop(cancelled)
 
     def _admit(self) -> None:
-        """Prefill waiting rows into idle slots, up to :data:`PREFILL_TOKENS`."""
+        """Read prompts of waiting rows into idle slots, up to :data:`PREFILL_TOKENS`."""
         with self._wake:
             self._yield_slot()
         budget = PREFILL_TOKENS
+        if self._long.rows:
+            budget -= self._read_on()
         while budget > 0:
             with self._wake:
-                count = min(len(self._queue), len(self._slots.idle), self.shapes.rows)
-                rows = self._starting = [self._queue.pop() for _ in range(count)]
+                rows = self._starting = self._next_rows()
             if not rows:
                 return
-            self._prefill(rows)
+            chosen, state = self._running.prefill(rows)
+            self._start(rows, chosen, state)
             budget -= sum(len(row.request.tokens) for row in rows)
 
-    def _yield_slot(self) -> None:
-        """Interrupt a row of the client with most of them if another client has long had none."""
-        if self._slots.idle:
-            return
-        latest = time.monotonic() - self._patience
-        largest = self._queue.largest()
-        if largest is None or all(row.since > latest for row in self._queue.starved()):
-            return
-        live = [(s, a) for s, a in self._slots.live() if self._rows[s].job.client == largest]
-        slot, answer = max(live, key=lambda entry: self._rows[entry[0]].started)
-        request = self._slots.interrupt(slot, answer)
-        self._put_back(slot, request)
+    def _next_rows(self) -> list[Row]:
+        """Return waiting rows to prefill together; long ones are set aside to be read in chunks."""
+        rows: list[Row] = []
+        while len(self._queue) and len(rows) < min(self._free, self.shapes.rows):
+            row = self._queue.pop()
+            if self.shapes.is_long(len(row.request.tokens)):
+                self._long.rows.append(row)
+            else:
+                rows.append(row)
+        return rows
 
-    def _prefill(self, rows: Sequence[Row]) -> None:
-        requests = [row.request for row in rows]
-        width = self.shapes.width(max(len(request.tokens) for request in requests))
-        settings = RowSettings.greedy(self.shapes.rows)
-        for number, row in enumerate(rows):
-            settings.set(number, row.job.sampling)
-        prompts = pad_prompts(requests, self.shapes.rows, width)
-        first, prefilled = self._programs.prefill(self._params, prompts, settings)
-        idle = self._slots.idle[: len(rows)]
-        # Filler rows get an index beyond the last slot, so that they are dropped.
-        targets = np.full(self.shapes.rows, self.shapes.slots, np.int32)
-        targets[: len(idle)] = idle
-        # The slots that decode already must not lose columns.
-        state = self._fit(max(width, self._slots.columns(0)))
-        self._state = self._programs.insert(state, prefilled, targets)
-        tokens, logprobs = jax.device_get((first.tokens, first.logprobs))
-        now = time.monotonic()
+    @property
+    def _free(self) -> int:
+        """Number of idle slots that no long prompt will take."""
+        return len(self._running.slots.idle) - len(self._long.rows)
+
+    def _read_on(self) -> int:
+        """Read the next chunk of a long prompt and return its number of tokens."""
+        complete = self._long.read()
+        if complete is not None:
+            with self._wake:
+                self._starting = [self._long.remove_first()]
+            self._start(self._starting, *complete)
+        return self.shapes.chunk or 0
+
+    def _start(self, rows: Sequence[Row], chosen: Chosen, state: State) -> None:
+        """Take over rows whose prompts have been read; ``chosen`` has their first tokens."""
+        slots = self._running.insert(state, len(rows))
+        first = jax.device_get(chosen)
         with self._wake:
-            for number, (slot, row) in enumerate(zip(idle, rows, strict=True)):
-                row.started = now
-                self._rows[slot] = row
-                self._settings.set(slot, row.job.sampling)
-                self._queue.charge(row.job.client, len(row.request.tokens))
-                if np.isnan(logprobs[number]):
-                    self._fail(slot)
-                else:
-                    part = slice(number, number + 1)
-                    chosen = Chosen(tokens[part], logprobs[part])
-                    self._slots.take([row.request], [slot], chosen)
+            self._running.take(rows, slots, first)
             self._starting = ()
-            self._pass_on()
 
     def _decode(self) -> None:
         """Generate the next tokens of all running rows."""
-        if not self._rows:
+        if not self._running.rows:
             return
-        state = self._fit(self._slots.columns(STEPS))
         with self._wake:
             # When others wait, the call ends with the first row that ends.
-            enough = len(self._slots.idle) + 1 if len(self._queue) else self.shapes.slots
-        chosen, self._state = self._programs.decode(
-            self._params, state, self._slots.rows, self._settings, np.int32(enough)
-        )
-        chosen = jax.device_get(chosen)
-        is_broken = np.any(np.isnan(chosen.logprobs) & (np.asarray(chosen.tokens) >= 0), axis=1)
+            idle = len(self._running.slots.idle)
+            enough = idle + 1 if len(self._queue) else self.shapes.slots
+        chosen = jax.device_get(self._running.decode(enough))
         with self._wake:
-            for slot, answer in self._slots.live():
-                if is_broken[slot]:
-                    self._slots.end(slot, len(answer.tokens))
-                    self._fail(slot)
-            self._slots.leave()
-            self._slots.add(chosen)
-            self._pass_on()
+            self._running.add(chosen)
 
-    def _pass_on(self) -> None:
-        """Pass new tokens on, and empty the slots of answers that ended or outgrew the cache."""
-        for slot, answer in self._slots.live():
-            row, begin = self._rows[slot], answer.searched
-            tokens, logprobs = answer.tokens[begin:], answer.logprobs[begin:]
-            answer.searched = len(answer.tokens)
-            self._tokens += len(tokens)
-            self._queue.charge(row.job.client, len(tokens))
-            finish = self._reason(tokens) if answer.ended else None
-            if tokens:
-                row.job.receive(Piece(row.request.sample, tokens, logprobs, finish))
-            if answer.ended:
-                self._seconds.append(time.monotonic() - row.started)
-                self._leave(slot)
-        self._slots.leave()
-        for slot, answer in self._slots.outgrown():
-            self._put_back(slot, self._slots.interrupt(slot, answer))
-
-    def _reason(self, tokens: Sequence[int]) -> FinishReason:
-        return FinishReason.EOS if tokens[-1] in self._end_ids else FinishReason.LENGTH
-
-    def _fail(self, slot: int) -> None:
-        """End a row whose scores are not finite numbers."""
-        row = self._rows[slot]
-        error = "the model's scores are not finite numbers: its weights are damaged"
-        row.job.receive(Piece(row.request.sample, (), (), FinishReason.ERROR, error))
-        self._leave(slot)
-
-    def _leave(self, slot: int) -> None:
-        self._queue.end(self._rows.pop(slot).job.client)
-
-    def _put_back(self, slot: int, request: Request) -> None:
-        row = replace(self._rows[slot], request=request, since=time.monotonic())
-        self._queue.put_back(row.job.client, row)
-        self._leave(slot)
-
-    def _fit(self, columns: int) -> State:
-        """Return the state with ``columns`` columns at least, and at most four times as many."""
-        needed = self.shapes.cache(columns)
-        sizes = self.shapes.columns
-        state = self._state
-        if state is None:
-            state = self._programs.empty(self.shapes.slots, sizes[0])
-        index = sizes.index(state.columns)
-        while sizes[index] < needed:
-            index += 1
-            state = self._programs.grow(state, sizes[index])
-        while index > 1 and needed <= sizes[index - 2]:
-            index -= 1
-            state = self._programs.shrink(state, sizes[index])
-        return state
+    def _yield_slot(self) -> None:
+        """Interrupt a row of the client with most of them if another client has long had none."""
+        latest = time.monotonic() - self._patience
+        is_starved = any(row.since <= latest for row in self._queue.starved())
+        client = self._queue.largest()
+        if is_starved and client is not None and self._free <= 0:
+            self._running.interrupt_newest(client)

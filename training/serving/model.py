@@ -16,8 +16,9 @@ from training.data.chat_format import ChatFormat
 from training.data.tokenizer import beginning, encode
 from training.generate.placement import generation_layout
 from training.generate.predict import PROMPT_END, Evaluated
-from training.serving.engine import STEPS, Engine
+from training.serving.engine import Engine
 from training.serving.programs import RowPrograms
+from training.serving.running import STEPS
 from training.serving.shapes import Shapes, compile_all
 
 _MOST_FORMATS = 16

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from training.generate.programs import Programs, Prompts, Rows, State
+from training.generate.programs import Chosen, Programs, Prompts, Rows, State
 from training.generate.sampling import Choice, Sampling, first_best, penalize
 from training.machine.sharding import Layout
 from training.models.attention import LayerCache
-from training.models.family import Model
+from training.models.family import Model, Params
 
 _CHOICE = Choice(
     temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=float("nan"), logprobs=True
@@ -64,6 +64,45 @@ class RowPrograms(Programs):
         self.shrink: Callable[[State, int], State]
         """Maps a state and a number of columns to the state of its first columns."""
         self.shrink = jax.jit(self._shrink, static_argnums=1)
+
+        self.chunk: Callable[..., tuple[Chosen, State]]
+        """Maps parameters, the rows' state (donated), the next tokens of their prompts as
+        :class:`Prompts` of W columns, the first one's column, True for the last tokens, and
+        settings to the tokens after them [R] and the state."""
+        self.chunk = jax.jit(self._chunk, donate_argnums=1)
+
+    def _chunk(
+        self,
+        params: Params,
+        state: State,
+        prompts: Prompts,
+        start: jax.Array,
+        is_last: jax.Array,
+        settings: RowSettings,
+    ) -> tuple[Chosen, State]:
+        decoder = self._model.bind(params)
+        rows, width = prompts.tokens.shape
+        columns = start + jnp.arange(width)
+        # Padding repeats the last position, as in a prefill; it is masked until it is overwritten.
+        hidden, cache = self._hidden(
+            decoder,
+            prompts.tokens,
+            start + jnp.minimum(jnp.arange(width)[None], prompts.lengths[:, None] - 1),
+            (jnp.arange(state.columns)[None] <= columns[:, None])[None],
+            state.cache,
+            start,
+        )
+        last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
+        real = jnp.arange(width)[None] < prompts.lengths[:, None]
+        tokens = jnp.where(real, prompts.tokens, self._model.vocabulary)
+        seen = state.seen
+        if seen is not None:
+            seen = seen.at[jnp.arange(rows)[:, None], tokens].set(True, mode="drop")
+        keys = self._keys(settings, prompts)
+        chosen = Chosen(*self._choose(decoder.logits(last), seen, keys, prompts.drawn, settings))
+        if seen is not None:
+            seen = seen.at[jnp.arange(rows), chosen.tokens].max(is_last)
+        return chosen, State(cache, seen)
 
     def _shrink(self, state: State, columns: int) -> State:
         cache = tuple(

@@ -20,11 +20,8 @@ from training.serving.programs import RowPrograms, RowSettings
 
 _log = logging.getLogger(__name__)
 
-SMALLEST_PROMPT = 64
-"""Smallest number of columns that prompts are padded to; larger ones double it."""
-
-SMALLEST_CACHE = 256
-"""Smallest number of cache columns; larger ones double it."""
+CHUNK = 256
+"""Tokens of a prompt that are read between two calls of the decoder."""
 
 _FEW_TOKENS = 512
 """Context below which it is not halved for lack of memory."""
@@ -40,6 +37,12 @@ class Shapes:
     """Rows of a prefill, R."""
     context: int
     """Longest sequence, prompt and answer, in tokens."""
+    chunk: int | None = None
+    """Tokens of a longer prompt that are read at a time; None: prompts are read whole."""
+    smallest_prompt: int = 64
+    """Smallest number of columns that prompts are padded to; larger ones double it."""
+    smallest_cache: int = 256
+    """Smallest number of cache columns; larger ones double it."""
 
     @classmethod
     def of(cls, model: Model, slots: int, context: int | None, row_parts: int = 1) -> Shapes:
@@ -59,7 +62,10 @@ class Shapes:
         if context is not None and context > model.context:
             raise ConfigError(f"--context {context} exceeds the model's context of {model.context}")
         free = _free_memory()
-        shapes = cls(row_parts * -(-slots // row_parts), row_parts, context or model.context)
+        # With another scaling of positions for long sequences a prompt must be read whole.
+        chunk = CHUNK if row_parts == 1 and model.cache_limit is None else None
+        rows = row_parts * -(-slots // row_parts)
+        shapes = cls(rows, row_parts, context or model.context, chunk)
         while context is None and shapes.bytes(model) > free / 2 and shapes.context > _FEW_TOKENS:
             shapes = replace(shapes, context=shapes.context // 2)
         if shapes.bytes(model) > free:
@@ -87,12 +93,12 @@ class Shapes:
     @property
     def widths(self) -> list[int]:
         """Numbers of columns of a prefill, W."""
-        return _doubled(SMALLEST_PROMPT, self.context)
+        return _doubled(self.smallest_prompt, self._capacity)
 
     @property
     def columns(self) -> list[int]:
         """Numbers of cache columns, S."""
-        return _doubled(SMALLEST_CACHE, self.context)
+        return _doubled(self.smallest_cache, self._capacity)
 
     def width(self, tokens: int) -> int:
         """Return the columns of a prefill of ``tokens`` tokens."""
@@ -100,7 +106,18 @@ class Shapes:
 
     def cache(self, tokens: int) -> int:
         """Return the cache columns for sequences of at most ``tokens`` tokens."""
-        return next(columns for columns in self.columns if columns >= min(tokens, self.context))
+        return next(columns for columns in self.columns if columns >= min(tokens, self._capacity))
+
+    def is_long(self, tokens: int) -> bool:
+        """Return True for a prompt that is read in chunks."""
+        return self.chunk is not None and tokens > self.chunk
+
+    @property
+    def _capacity(self) -> int:
+        """Largest number of columns: chunks fill them exactly."""
+        if self.chunk is None or self.context <= self.chunk:
+            return self.context
+        return self.chunk * -(-self.context // self.chunk)
 
 
 def _free_memory() -> float:
@@ -122,8 +139,7 @@ def _doubled(smallest: int, context: int) -> list[int]:
 def compile_all(programs: RowPrograms, params: Params, shapes: Shapes) -> int:
     """Compile every program that the engine calls and return their number.
 
-    All run once, for nothing, but prefills on a single device, which would take as long as reading
-    a prompt of that length.
+    All run once, for nothing, but whole prefills on a single device.
     """
     begin = time.perf_counter()
     prefilled = {width: _prefill(programs, params, shapes, width) for width in shapes.widths}
@@ -150,9 +166,13 @@ def compile_all(programs: RowPrograms, params: Params, shapes: Shapes) -> int:
 def _prefill(programs: RowPrograms, params: Params, shapes: Shapes, width: int) -> State:
     """Compile the prefill of prompts of ``width`` columns and return a state like its result."""
     _log.info("compiling for prompts of up to %d tokens", width)
-    inputs = (params, pad_prompts((), shapes.rows, width), RowSettings.greedy(shapes.rows))
+    settings = RowSettings.greedy(shapes.rows)
     if shapes.rows > 1:
-        return programs.prefill(*inputs)[1]
-    compiled: Any = programs.prefill
-    compiled.lower(*inputs).compile()
-    return programs.empty(shapes.rows, width)
+        return programs.prefill(params, pad_prompts((), shapes.rows, width), settings)[1]
+    state = programs.empty(shapes.rows, width)
+    prefill: Any = programs.prefill
+    if shapes.chunk is not None and shapes.is_long(width):
+        chunk, start = pad_prompts((), shapes.rows, shapes.chunk), np.int32(0)
+        return programs.chunk(params, state, chunk, start, np.bool_(False), settings)[1]
+    prefill.lower(params, pad_prompts((), shapes.rows, width), settings).compile()
+    return state

@@ -25,7 +25,8 @@ Context = Annotated[
         "--context",
         metavar="N",
         min=8,
-        help="Longest sequence, prompt and answer, in tokens (default: the model's).",
+        help="Longest sequence, prompt and answer, in tokens (default: the model's, or what fits "
+        "half of the free memory).",
     ),
 ]
 Template = Annotated[

@@ -11,10 +11,10 @@ import pytest
 from tailrace.formats.data.prediction import FinishReason
 from training.generate.sampling import Sampling
 from training.models.family import Model, Params
-from training.serving import shapes as shapes_module
-from training.serving.engine import STEPS, Engine
+from training.serving.engine import Engine
 from training.serving.jobs import Job, Piece
 from training.serving.programs import RowPrograms
+from training.serving.running import STEPS
 from training.serving.shapes import Shapes, compile_all
 
 ENDS = frozenset({0})
@@ -50,11 +50,8 @@ class Received:
 
 
 @pytest.fixture(scope="session")
-def shapes() -> Iterator[Shapes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes_module, "SMALLEST_PROMPT", 16)
-        patch.setattr(shapes_module, "SMALLEST_CACHE", 16)
-        yield Shapes(slots=4, rows=1, context=64)
+def shapes() -> Shapes:
+    return Shapes(slots=4, rows=1, context=60, chunk=16, smallest_prompt=16, smallest_cache=16)
 
 
 @pytest.fixture(scope="session")

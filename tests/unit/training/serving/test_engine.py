@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from training.serving.programs import RowPrograms
 from training.serving.queue import FullError
 from training.serving.shapes import Shapes
 
-PROMPTS = [[5, 6, 7], list(range(20, 40)), [9], [11, 12, 13, 14], [3] * 17]
+PROMPTS = [[5, 6, 7], list(range(20, 40)), [9], [11, 12, 13, 14], [3] * 33]
 WAYS: list[dict[str, Any]] = [
     {"max_new_tokens": 20},
     {"max_new_tokens": 20, "temperature": 1.5},
@@ -84,7 +85,7 @@ def test_tokens_come_before_the_answer_ends(engine: Engine) -> None:
 
 
 def test_an_answer_ends_with_the_context(engine: Engine) -> None:
-    received = Received([5] * 60, max_new_tokens=40, temperature=2.0, seed=3)
+    received = Received([5] * 56, max_new_tokens=40, temperature=2.0, seed=3)
     engine.submit([received.job])
     assert len(received.tokens()) <= 4
 
@@ -146,6 +147,41 @@ def test_too_many_waiting_requests_are_refused(
         engine.submit([Received([5], "new").job])
 
 
+def test_running_answers_go_on_while_a_long_prompt_is_read(engine: Engine) -> None:
+    order: list[str] = []
+
+    def log(received: Received, name: str) -> Received:
+        receive = received.job.receive
+        job = dataclasses.replace(
+            received.job, receive=lambda piece: (order.append(name), receive(piece))[1]
+        )
+        received.job = job
+        return received
+
+    short = log(Received([5, 6], max_new_tokens=50, temperature=3.0, seed=9), "short")
+    engine.submit([short.job])
+    assert short.begun.wait(60)
+    long = log(Received([7] * 55, max_new_tokens=3), "long")
+    engine.submit([long.job])
+    long.tokens()
+    short.tokens()
+    # Four chunks of the prompt, with tokens of the other answer between them.
+    assert order.index("long") >= 4
+
+
+def test_a_cancelled_long_prompt_is_not_read_to_its_end(engine: Engine, batch: Any) -> None:
+    jobs = [Received([7] * 55, str(number)) for number in range(4)]
+    for received in jobs:
+        engine.submit([received.job])
+    for received in jobs[:3]:
+        engine.cancel(received.job)
+    other = Received(PROMPTS[4], **WAYS[0])
+    engine.submit([other.job])
+    assert other.tokens() == batch[0, 4][0]
+    assert jobs[3].finish is not FinishReason.ERROR
+    assert wait_idle(engine)
+
+
 def test_closing_ends_running_and_waiting_jobs_with_the_reason(engine: Engine) -> None:
     jobs = [Received([5, 6], max_new_tokens=60, temperature=3.0, seed=s) for s in range(20)]
     for received in jobs:
@@ -199,7 +235,7 @@ def compiled() -> Iterator[list[str]]:
 
 
 def test_nothing_is_compiled_after_the_start(engine: Engine, compiled: list[str]) -> None:
-    lengths = [1, 15, 16, 17, 31, 33, 60, 2, 3]
+    lengths = [1, 15, 16, 17, 31, 33, 56, 2, 3]
     jobs = [
         Received([length] * length, max_new_tokens=count, **way)
         for length in lengths
