@@ -7,7 +7,7 @@ subfolder. Loading it adds the products of the adapter's matrices to the weights
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,8 @@ class AdapterConfig:
     """Numerator of the scale."""
     is_stabilized: bool
     """True for rank-stabilized scales (Kalajdzievski, arXiv:2312.03732)."""
+    base: str | None = None
+    """Name or path of the base model, as the adapter gives it."""
 
     @property
     def scale(self) -> float:
@@ -92,8 +94,11 @@ def read_adapter_config(config: Mapping[str, Any]) -> AdapterConfig:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
         problems.append(f"r is {describe(rank)}, must be a whole number from 1 to {MAX_RANK}")
-    if type(alpha) not in (int, float) or not 0 < float(alpha or 0) < 1e9:
+    # Compared without a conversion, which long whole numbers do not survive.
+    if type(alpha) not in (int, float) or not 0 < (alpha or 0) < 1e9:
         problems.append(f"lora_alpha is {describe(alpha)}, must be a number above 0")
+    if config.get("use_rslora") not in (None, True, False):
+        problems.append(f"use_rslora is {describe(config['use_rslora'])}, must be true or false")
     known = {"peft_type", "task_type", "bias", "init_lora_weights", "r", "lora_alpha"}
     known |= {"use_rslora"} | _WITHOUT_EFFECT
     others = sorted(key for key, value in config.items() if value and key not in known)
@@ -101,13 +106,14 @@ def read_adapter_config(config: Mapping[str, Any]) -> AdapterConfig:
         problems.append(f"{', '.join(others[:_SHOWN])} cannot be set")
     if problems:
         raise ValueError(f"is not supported: {'; '.join(problems)} ({_MERGE})")
-    stabilized = config.get("use_rslora") is True
-    return AdapterConfig(int(rank or 0), float(alpha or 0), stabilized)
+    stabilized, base = config.get("use_rslora") is True, config.get("base_model_name_or_path")
+    named = base if isinstance(base, str) else None
+    return AdapterConfig(int(rank or 0), float(alpha or 0), stabilized, named)
 
 
 def adapted_modules(tensors: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the layers that tensors belong to, sorted."""
-    names = (name.removeprefix(PREFIX) for name in tensors)
+    names = (name.removeprefix(PREFIX) for name in tensors if name.startswith(PREFIX))
     return sorted(name.removesuffix(DOWN) for name in names if name.endswith(DOWN))
 
 
@@ -115,15 +121,19 @@ def adapter_tensor_problems(
     config: AdapterConfig,
     tensors: Mapping[str, Tensor],
     shapes: Mapping[str, tuple[int, ...]],
+    tables: Collection[str] = (),
 ) -> str:
-    """Return the differences between an adapter and its base model's tensors; empty if it fits."""
+    """Return the differences between an adapter and its base model's tensors; empty if it fits.
+
+    ``tables`` are the matrices of the base model that cannot have an adapter.
+    """
     expected: set[str] = set()
     wrong: list[str] = []
     for module in adapted_modules(tensors):
         down, up = PREFIX + module + DOWN, PREFIX + module + UP
         expected |= {down, up}
         weight = shapes.get(f"{module}.weight")
-        if weight is None or len(weight) != 2:
+        if weight is None or len(weight) != 2 or f"{module}.weight" in tables:
             wrong.append(f"the base model has no linear layer {module}")
             continue
         first, second = tensors[down].shape, tensors[up].shape if up in tensors else ()

@@ -210,7 +210,9 @@ class _Check:
         if settings is None or self._config is None:
             return
         tensors = {name: entry.tensor for name, entry in entries.items()}
-        problem = adapter_tensor_problems(settings, tensors, expected_shapes(self._config))
+        family, shapes = FAMILIES[self._config["model_type"]], expected_shapes(self._config)
+        tables = {name for name in shapes if family.is_table(name)}
+        problem = adapter_tensor_problems(settings, tensors, shapes, tables)
         if problem:
             self._wrong(UNMERGED_WEIGHTS, f"does not fit the base model: {problem}")
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,9 +120,16 @@ class Family:
     """Suffixes of tensor names in old checkpoints that are not parameters."""
     lookups: tuple[str, ...] = ()
     """Tables besides the embedding that are indexed, never multiplied with."""
+    unadapted: str = r"(?!)"
+    """Regular expression for the names of further matrices that cannot have an adapter."""
     tokenizer: TokenizerRule = TokenizerRule()
     stacks: Callable[[Any], Stacks] = no_stacks
     """Parameters that checkpoints store as several tensors of one shape."""
+
+    def is_table(self, name: str) -> bool:
+        """Return True for a matrix that no adapter can have."""
+        tables = (self.embedding, *self.lookups)
+        return name in tables or re.fullmatch(self.unadapted, name) is not None
 
     def dump_config(self, config: Any) -> dict[str, Any]:
         """Return the config.json of a configuration, without token ids that it lacks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tailrace.formats.model.config_reader import ConfigReader
+from tailrace.formats.model.config_reader import ConfigReader, shorten
 from tailrace.formats.model.families.gemma2 import (
     HEAD_DIM,
     GemmaConfig,
@@ -38,16 +38,28 @@ def _read_ropes(reader: ConfigReader) -> tuple[Rope, Rope]:
     if blocks is None:
         full = {"rope_theta": config.get("rope_theta")}
         local = {"rope_theta": config.get("rope_local_base_freq")}
-    elif isinstance(blocks, Mapping) and set(blocks) <= {FULL, SLIDING}:
+    elif _has_blocks(blocks):
         full, local = ({**(blocks.get(name) or {})} for name in (FULL, SLIDING))
     else:
         reader.wrong(f"rope_parameters must have a block for {FULL} and one for {SLIDING}")
         return Rope(), Rope()
-    if isinstance(config.get("rope_scaling"), Mapping):
-        full |= config["rope_scaling"]
+    scaling = config.get("rope_scaling") or {}
+    if not isinstance(scaling, Mapping):
+        reader.wrong(f"rope_scaling must be an object, not {shorten(scaling)}")
+        scaling = {}
+    full |= scaling
     return (
         _read_rope(reader, FULL, {"rope_theta": _THETA}, full),
         _read_rope(reader, SLIDING, {"rope_theta": _LOCAL_THETA}, local),
+    )
+
+
+def _has_blocks(blocks: object) -> bool:
+    """Return True for an object with a block, or null, for no other key than the types of layer."""
+    return (
+        isinstance(blocks, Mapping)
+        and set(blocks) <= {FULL, SLIDING}
+        and all(block is None or isinstance(block, Mapping) for block in blocks.values())
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.model.config_reader import ConfigReader
+from tailrace.formats.model.config_reader import MAX_LAYERS, ConfigReader
 from tailrace.formats.model.families import llama
 from tailrace.formats.model.families.family import (
     EXPERTS,
@@ -24,6 +24,9 @@ from tailrace.formats.model.families.llama import LlamaConfig
 
 MAX_EXPERTS = 4096
 """Largest number of experts in a layer."""
+
+MAX_EXPERT_TENSORS = 300_000
+"""Largest number of tensors that the experts of all layers have, ten times that of large models."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ def read_router(reader: ConfigReader, experts: int) -> dict[str, Any]:
     active = reader.size("num_experts_per_tok")
     if active > experts:
         reader.wrong(f"num_experts_per_tok {active} must be at most the {experts} experts")
+    tensors = 3 * experts * reader.size("num_hidden_layers", 1, maximum=MAX_LAYERS)
+    if tensors > MAX_EXPERT_TENSORS:
+        reader.wrong(
+            f"the experts of all layers have {tensors} tensors, at most {MAX_EXPERT_TENSORS}"
+        )
     return {
         "experts": experts,
         "active_experts": min(active, experts),
@@ -74,18 +82,22 @@ def write_router(config: MixtureConfig) -> dict[str, Any]:
 
 def shapes(config: MixtureConfig) -> Shapes:
     """Return the tensors by name; each expert has its own."""
-    tensors = llama.shapes(config)
+    sparse = [layer for layer, is_sparse in enumerate(config.sparse_layers) if is_sparse]
+    unused = {f"model.layers.{layer}.mlp" for layer in sparse}
+    tensors = {
+        name: shape
+        for name, shape in llama.shapes(config).items()
+        if name[: name.find(".mlp.") + len(".mlp")] not in unused
+    }
     outer, inner = config.hidden_size, config.expert_size
     gate, up, down = config.expert_names
     expert = {gate: (inner, outer), up: (inner, outer), down: (outer, inner)}
-    for layer, is_sparse in enumerate(config.sparse_layers):
-        if is_sparse:
-            block = f"model.layers.{layer}."
-            tensors = {k: v for k, v in tensors.items() if not k.startswith(f"{block}mlp.")}
-            tensors[f"{block}{config.sparse_name}.gate.weight"] = (config.experts, outer)
-            for number in range(config.experts):
-                prefix = f"{block}{config.sparse_name}.experts.{number}."
-                tensors |= {f"{prefix}{name}.weight": shape for name, shape in expert.items()}
+    for layer in sparse:
+        block = f"model.layers.{layer}.{config.sparse_name}."
+        tensors[f"{block}gate.weight"] = (config.experts, outer)
+        for number in range(config.experts):
+            for name, shape in expert.items():
+                tensors[f"{block}experts.{number}.{name}.weight"] = shape
     return tensors
 
 
@@ -142,5 +154,6 @@ def mixture_family(
         prefix="model.",
         embedding="model.embed_tokens.weight",
         axes=_AXES,
+        unadapted=r".*\.(experts\..*|(mlp|block_sparse_moe)\.gate)\.weight",
         tokenizer=tokenizer,
     )

@@ -44,6 +44,8 @@ def test_settings_of_training_alone_do_not_matter() -> None:
         ({"r": True}, "r is true, must be a whole number"),
         ({"r": 0}, "r is 0, must be a whole number"),
         ({"lora_alpha": float("nan")}, "must be a number above 0"),
+        ({"lora_alpha": 10**400}, "must be a number above 0"),
+        ({"use_rslora": "yes"}, "use_rslora is 'yes', must be true or false"),
     ],
 )
 def test_other_kinds_are_refused_by_name(changes: dict[str, Any], complaint: str) -> None:
@@ -77,6 +79,10 @@ def test_matrices_fit_weights_of_either_orientation(weight: tuple[int, ...]) -> 
         (
             {**pair(), f"{LAYER}.lora_magnitude_vector": Tensor("F32", (12,))},
             "lora_magnitude_vector is not a matrix of LoRA",
+        ),
+        (
+            {"model.layers.0.mlp.up_proj.lora_A.weight": Tensor("F32", (4, 8))},
+            "model.layers.0.mlp.up_proj.lora_A.weight is not a matrix of LoRA",
         ),
         (
             {"base_model.model.model.norm.lora_A.weight": Tensor("F32", (4, 8))},

@@ -83,6 +83,10 @@ def test_dump_is_the_inverse_of_read(config: dict[str, Any]) -> None:
         ({**MIXTRAL, "router_jitter_noise": 0.1}, "router_jitter_noise must be 0.0"),
         ({**QWEN, "mlp_only_layers": "all"}, "mlp_only_layers must be a list of layer numbers"),
         ({**QWEN, "num_experts": 10**9}, "num_experts must be at most 4096"),
+        (
+            {**MIXTRAL, "num_local_experts": 4096, "num_hidden_layers": 10_000},
+            "experts of all layers have 122880000 tensors, at most 300000",
+        ),
     ],
 )
 def test_refused(config: dict[str, Any], complaint: str) -> None:
