@@ -13,7 +13,7 @@ from tailrace.formats.model.rope import Rope
 from tests.parity.cases import NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START
 from training.generate.generator import Generator
 from training.generate.sampling import Sampling
-from training.models.family import Model, Params
+from training.models.family import Decoder, Model, Params
 from training.objectives.losses import response_cross_entropy
 
 LOGITS_TOLERANCE = 1e-4
@@ -23,6 +23,14 @@ SLOTS = 2
 
 Expected = dict[str, NDArray[Any]]
 """See :func:`tests.parity.tiny_models.reference`."""
+
+
+def logits_of(decoder: Decoder, tokens: jax.Array) -> jax.Array:
+    """Return the logits [B, T, V] of tokens [B, T]."""
+    length = tokens.shape[1]
+    mask = jnp.tril(jnp.ones((length, length), bool))[None]
+    hidden, _ = decoder.hidden(tokens, jnp.arange(length)[None], mask)
+    return decoder.logits(hidden)
 
 
 def check_computation(model: Model, params: Params, expected: Expected) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 _NEEDS = {
+    "test_gguf.py": ("torch", "gguf"),
     "test_live.py": ("torch",),
     "test_peft.py": ("torch", "peft"),
     "test_saved.py": ("torch",),

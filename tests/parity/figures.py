@@ -15,16 +15,8 @@ from safetensors.numpy import load_file
 
 from tests.parity.adapter_cases import load_adapter
 from tests.parity.cases import ADAPTER_TARGETS, ADAPTERS, GOLDENS
-from training.models.family import Decoder
+from tests.parity.compare import logits_of
 from training.models.folder import load_model
-
-
-def logits_of(decoder: Decoder, tokens: jax.Array) -> jax.Array:
-    """Return the logits [B, T, V] of tokens [B, T]."""
-    length = tokens.shape[1]
-    mask = jnp.tril(jnp.ones((length, length), bool))[None]
-    hidden, _ = decoder.hidden(tokens, jnp.arange(length)[None], mask)
-    return decoder.logits(hidden)
 
 
 def difference(computed: jax.Array, expected: np.ndarray) -> float:

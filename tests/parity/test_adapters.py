@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +15,10 @@ from safetensors.numpy import load_file
 from tailrace.formats.model.adapter import UNMERGED_CONFIG, UNMERGED_FOLDER
 from tests.parity.adapter_cases import TOLERANCE, load_adapter
 from tests.parity.cases import ADAPTER_TARGETS, ADAPTERS, CASES, GOLDENS
+from tests.parity.compare import logits_of
 from training.loop.lora import LoraAdapter, find_targets
 from training.models.adapter_folder import save_adapter
-from training.models.family import Decoder, Params
+from training.models.family import Params
 from training.models.folder import load_model, open_model
 from training.models.stored_weights import HeldWeights
 
@@ -29,13 +29,6 @@ Case = tuple[str, LoraAdapter, Params, Params]
 def case(request: pytest.FixtureRequest) -> Case:
     """A name, an adapter, and the trained and the base model's values."""
     return request.param, *load_adapter(request.param)
-
-
-def logits(decoder: Decoder, tokens: Any) -> jax.Array:
-    length = tokens.shape[1]
-    mask = jnp.tril(jnp.ones((length, length), bool))[None]
-    hidden, _ = decoder.hidden(tokens, jnp.arange(length)[None], mask)
-    return decoder.logits(hidden)
 
 
 def test_every_family_has_an_adapter() -> None:
@@ -61,8 +54,8 @@ def test_beside_and_merged_weights_compute_what_peft_computes(
     def compute(trained: Params, params: Params) -> tuple[jax.Array, jax.Array]:
         none = {name: jnp.zeros_like(value) for name, value in trained.items()}
         return (
-            logits(adapter.decoder(trained, params), expected["tokens"]),
-            logits(adapter.decoder(none, adapter.merge(trained, params)), expected["tokens"]),
+            logits_of(adapter.decoder(trained, params), expected["tokens"]),
+            logits_of(adapter.decoder(none, adapter.merge(trained, params)), expected["tokens"]),
         )
 
     for computed in compute(trained, frozen):
@@ -104,7 +97,7 @@ def test_an_imported_adapter_is_merged_while_its_base_is_loaded(
     for tensor, value in adapter.merge(trained, params).items():
         np.testing.assert_allclose(loaded[tensor], value, rtol=0, atol=2e-6)
     expected = load_file(ADAPTERS / name / "expected.safetensors")
-    computed = jax.jit(lambda params: logits(model.bind(params), expected["tokens"]))(loaded)
+    computed = jax.jit(lambda params: logits_of(model.bind(params), expected["tokens"]))(loaded)
     np.testing.assert_allclose(computed, expected["logits"], rtol=0, atol=1e-4)
 
 

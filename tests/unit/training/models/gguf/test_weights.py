@@ -51,8 +51,12 @@ def tiny(family: str, tokenizer: Any, **changes: Any) -> tuple[Model, Params]:
     return model, model.init(0)
 
 
+UNSCALED = ("llama", "qwen2", "qwen3")
+"""Families whose settings the common keys of a file hold."""
+
+
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", UNSCALED)
 def test_every_family_comes_back_exactly(
     family: str, tied: bool, tokenizer: Any, write: Write
 ) -> None:
