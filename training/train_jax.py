@@ -94,7 +94,7 @@ def train(options: argparse.Namespace) -> None:
         logging.info("resuming from %s", resume)
     # A resumed training keeps the day on which it began.
     clock = (checkpoint_template_date(resume) if resume else None) or today()
-    result, split = run_training(
+    summary, split = run_training(
         model,
         spec,
         records,
@@ -106,10 +106,10 @@ def train(options: argparse.Namespace) -> None:
     )
     logging.info(
         "%s in %.1f s: loss %.4f -> %.4f (mean of the last epoch); model in %s",
-        _steps_text(result),
-        result.seconds,
-        result.first_loss,
-        result.last_loss,
+        _steps_text(summary),
+        summary.seconds,
+        summary.first_loss,
+        summary.last_loss,
         paths.final_model,
     )
     if options.eval_after_train:

@@ -1,4 +1,4 @@
-"""LoRA on a quantized base beside the plain one: memory, evaluation loss and time of a step.
+"""LoRA on a quantized base beside the plain one: memory, error, evaluation loss, time of a step.
 
 ``python -m benchmarks.training.quantized MODEL`` trains golden-v2 on a model folder, a tenth of
 whose prompts are held out.
@@ -7,6 +7,7 @@ whose prompts are held out.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
@@ -25,10 +26,12 @@ from tailrace.formats.spec.run_spec import (
     TrainSpec,
 )
 from training.data.batches import BatchStream
+from training.loop.eval_loss import Evaluator
 from training.loop.lora import find_targets
 from training.loop.start import Start, prepare
 from training.loop.trainer import Trainer
 from training.models.family import Params
+from training.models.quantized import dequantize
 from training.observer import EvalPoint, MetricPoint, Observer
 
 FLOAT32 = 4
@@ -40,7 +43,6 @@ class Curve(Observer):
 
     def __init__(self) -> None:
         self.losses: list[float] = []
-        self.first = 0.0
         self.times: list[float] = []
 
     def evaluation(self, point: EvalPoint) -> None:
@@ -48,8 +50,7 @@ class Curve(Observer):
         self.losses.append(point.eval_loss)
 
     def metric(self, point: MetricPoint) -> None:
-        """Keep the time, and the loss of the first step."""
-        self.first = self.first or point.loss
+        """Keep the time."""
         self.times.append(time.perf_counter())
 
 
@@ -64,17 +65,36 @@ def stored(frozen: Params) -> dict[str, int]:
     }
 
 
+def relative_error(start: Start, frozen: Params) -> float:
+    """Return the root mean square error of all quantized weights, over that of the weights."""
+    errors, squares = 0.0, 0.0
+    for name, stored_weight in frozen.items():
+        if isinstance(stored_weight, jax.Array):
+            continue
+        weight = start.weights.tensor(name, None, jnp.float32)
+        errors += float(jnp.sum(jnp.square(dequantize(stored_weight) - weight)))
+        squares += float(jnp.sum(jnp.square(weight)))
+    return math.sqrt(errors / squares) if squares else 0.0
+
+
 def measure(start: Start, train: TrainSpec) -> str:
     """Train and return a line of the table."""
     collator = start.objective.collator(train.batch_size)
     stream = BatchStream(start.encoded.examples, collator, train.seed)
     held_out = start.held_out.examples
     trainer = Trainer(start.model, start.objective, stream, train, start.identity, held_out)
+    trained, frozen = trainer.trainable.start(start.weights)
+    evaluator = Evaluator(
+        start.objective, trainer.trainable, trainer.layout, held_out, train, train.batch_size
+    )
+    before = evaluator.figures(trained, frozen).loss
+    error = relative_error(start, frozen)
+    held = stored(frozen)
+    del trained, frozen
     curve = Curve()
     with tempfile.TemporaryDirectory() as folder:
         trainer.train(start.weights, Path(folder), curve)
     steps = [later - earlier for earlier, later in zip(curve.times, curve.times[1:], strict=False)]
-    held = stored(trainer.trainable.start(start.weights)[1])
     whole = sum(held.values())
     linear = {layer.weight for layer in find_targets(start.model, [])}
     codes = sum(held[name] for name in linear)
@@ -82,7 +102,7 @@ def measure(start: Start, train: TrainSpec) -> str:
     share = whole / (start.model.parameters * FLOAT32)
     return (
         f"layers {codes / plain:.3f}  model {share:.3f} ({whole / 1e6:.0f} MB)  "
-        f"evaluation loss {curve.losses[-1]:.4f}  first loss {curve.first:.4f}  "
+        f"error {error:.4f}  evaluation loss {before:.4f} -> {curve.losses[-1]:.4f}  "
         f"step {statistics.median(steps):.2f} s"
     )
 
@@ -91,7 +111,7 @@ def main() -> None:
     """Print a line for each type of the base."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training.quantized")
     parser.add_argument("model", type=Path, help="model folder")
-    parser.add_argument("--steps", type=int, default=10, help="optimizer steps (default: 10)")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps (default: 60)")
     options = parser.parse_args()
     for dtype in BaseDtype:
         train = TrainSpec(

@@ -22,6 +22,30 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _AdapterUse:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AdapterUseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_AdapterUse.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ADAPTER_USE_UNSPECIFIED: _AdapterUse.ValueType  # 0
+    """Not set: the default."""
+    ADAPTER_USE_MERGE: _AdapterUse.ValueType  # 1
+    """The weights contain it, and a training changes them as any others."""
+    ADAPTER_USE_CONTINUE: _AdapterUse.ValueType  # 2
+    """The training goes on with its matrices, next to the frozen weights of the base model."""
+
+class AdapterUse(_AdapterUse, metaclass=_AdapterUseEnumTypeWrapper):
+    """Use of a LoRA adapter that was imported on its base model."""
+
+ADAPTER_USE_UNSPECIFIED: AdapterUse.ValueType  # 0
+"""Not set: the default."""
+ADAPTER_USE_MERGE: AdapterUse.ValueType  # 1
+"""The weights contain it, and a training changes them as any others."""
+ADAPTER_USE_CONTINUE: AdapterUse.ValueType  # 2
+"""The training goes on with its matrices, next to the frozen weights of the base model."""
+global___AdapterUse = AdapterUse
+
 class _BaseDtype:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -557,6 +581,7 @@ class ModelSpec(google.protobuf.message.Message):
     PRESET_FIELD_NUMBER: builtins.int
     CHAT_TEMPLATE_FIELD_NUMBER: builtins.int
     CHAT_TEMPLATE_KWARGS_FIELD_NUMBER: builtins.int
+    ADAPTER_FIELD_NUMBER: builtins.int
     source: builtins.str
     """A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's operator
     gives one, or an imported model (`models/{model}`).
@@ -567,6 +592,10 @@ class ModelSpec(google.protobuf.message.Message):
     """Chat template in place of the model's own: the name of a shipped one (`chatml`), or the text of
     a Jinja template; in a YAML file also the path of one (`templates/mine.jinja`). At most 200,000
     characters.
+    """
+    adapter: global___AdapterUse.ValueType
+    """Use of a LoRA adapter that was imported on its base model: merged into the weights, or
+    continued by the training (default: `merge`).
     """
     @property
     def chat_template_kwargs(self) -> google.protobuf.struct_pb2.Struct:
@@ -581,9 +610,10 @@ class ModelSpec(google.protobuf.message.Message):
         preset: builtins.str = ...,
         chat_template: builtins.str | None = ...,
         chat_template_kwargs: google.protobuf.struct_pb2.Struct | None = ...,
+        adapter: global___AdapterUse.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "chat_template", b"chat_template", "chat_template_kwargs", b"chat_template_kwargs", "from", b"from", "preset", b"preset", "source", b"source"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "chat_template", b"chat_template", "chat_template_kwargs", b"chat_template_kwargs", "from", b"from", "preset", b"preset", "source", b"source"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "adapter", b"adapter", "chat_template", b"chat_template", "chat_template_kwargs", b"chat_template_kwargs", "from", b"from", "preset", b"preset", "source", b"source"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_chat_template", b"_chat_template"]) -> typing.Literal["chat_template"] | None: ...
     @typing.overload
@@ -632,6 +662,7 @@ class TrainSpec(google.protobuf.message.Message):
     ADAM_BETA1_FIELD_NUMBER: builtins.int
     ADAM_BETA2_FIELD_NUMBER: builtins.int
     ADAM_EPSILON_FIELD_NUMBER: builtins.int
+    ROUTER_AUX_LOSS_COEF_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """Seed of initial weights, data order and dropout. Default 42; 0 to 2,147,483,647."""
     eval_fraction: builtins.float
@@ -713,6 +744,11 @@ class TrainSpec(google.protobuf.message.Message):
     """Decay of the mean of squared gradients. Default 0.999; 0 to 0.999999."""
     adam_epsilon: builtins.float
     """Added to the root of the mean of squared gradients. Default 1e-8; above 0, at most 1."""
+    router_aux_loss_coef: builtins.float
+    """Factor of the load-balancing loss of a mixture of experts (arXiv:2101.03961); 0 turns it off
+    (default: the model's own factor if its config.json sets `output_router_logits`, else 0). 0 to
+    100.
+    """
     @property
     def sft(self) -> global___SftSpec:
         """Supervised fine-tuning, the default method."""
@@ -771,9 +807,10 @@ class TrainSpec(google.protobuf.message.Message):
         adam_beta1: builtins.float | None = ...,
         adam_beta2: builtins.float | None = ...,
         adam_epsilon: builtins.float | None = ...,
+        router_aux_loss_coef: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
     @typing.overload
@@ -810,6 +847,8 @@ class TrainSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_packing", b"_packing"]) -> typing.Literal["packing"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_remat", b"_remat"]) -> typing.Literal["remat"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_router_aux_loss_coef", b"_router_aux_loss_coef"]) -> typing.Literal["router_aux_loss_coef"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_save_every_steps", b"_save_every_steps"]) -> typing.Literal["save_every_steps"] | None: ...
     @typing.overload

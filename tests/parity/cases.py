@@ -17,6 +17,11 @@ BATCH = (3, 12)
 
 RESPONSE_START = 5
 
+BALANCE_LENGTHS = (12, 7, 10)
+"""Tokens of each row whose experts are balanced; the rest is padding."""
+
+BALANCE_FACTOR = 0.7
+
 PROMPT_LENGTHS = (12, 40, 3, 21, 7)
 NEW_TOKENS = 40
 ENDS_AT = 11
@@ -199,6 +204,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """By name: the transformers class without its suffix, and its configuration."""
+
+BALANCED = [name for name, (family, _) in CASES.items() if family in ("Mixtral", "Qwen3Moe")]
+"""Cases with experts."""
 
 ADAPTER_TARGETS: dict[str, list[str]] = {
     "gpt2": ["c_attn", "mlp.c_proj"],

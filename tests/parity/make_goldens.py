@@ -22,8 +22,8 @@ from transformers import (
 )
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from tests.parity.cases import CASES, GOLDENS, SAMPLINGS, VOCABULARY
-from tests.parity.tiny_models import make_model, reference
+from tests.parity.cases import BALANCED, CASES, GOLDENS, SAMPLINGS, VOCABULARY
+from tests.parity.tiny_models import balanced, make_model, reference
 
 SHARDED = "llama"
 """The case whose weights are in several files."""
@@ -72,6 +72,8 @@ def main() -> None:
         model.save_pretrained(folder, max_shard_size="12KB" if case == SHARDED else "1GB")
         (folder / "generation_config.json").unlink()
         save_file(reference(model), folder / "expected.safetensors")
+        if case in BALANCED:
+            save_file(balanced(model), folder / "balanced.safetensors")
     save_file(sampling(), GOLDENS / "sampling.safetensors")
     (GOLDENS / "rotary.json").write_text(json.dumps(rotary(), indent=1) + "\n", encoding="utf-8")
 

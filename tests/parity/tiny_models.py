@@ -8,6 +8,8 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from tests.parity.cases import (
+    BALANCE_FACTOR,
+    BALANCE_LENGTHS,
     BATCH,
     CASES,
     ENDS_AT,
@@ -65,6 +67,29 @@ def reference(model: PreTrainedModel) -> dict[str, torch.Tensor]:
         found[f"prompt.{number}"] = prompt
         found[f"generated.{number}"] = _continue(model, prompt, ends)
     return found
+
+
+def balanced(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The loss of padded rows with that of the balance of experts, and all gradients.
+
+    ``balance`` is the latter without its factor, which is :data:`BALANCE_FACTOR`.
+    """
+    tokens = torch.randint(1, VOCABULARY, BATCH, generator=torch.Generator().manual_seed(3))
+    mask = torch.arange(BATCH[1])[None] < torch.tensor(BALANCE_LENGTHS)[:, None]
+    labels = tokens.where(mask, -100)
+    labels[:, :RESPONSE_START] = -100
+    model.router_aux_loss_coef = BALANCE_FACTOR
+    model.zero_grad()
+    output = model(tokens, labels=labels, attention_mask=mask.long(), output_router_logits=True)
+    output.loss.backward()
+    figures = {
+        "tokens": tokens,
+        "loss": output.loss.detach().reshape(1),
+        "balance": output.aux_loss.detach().reshape(1),
+    }
+    for name, gradient in _stored_gradients(model).items():
+        figures[f"gradient.{name}"] = gradient
+    return figures
 
 
 def _stored_gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ _DROPOUT_WORDS = 3
 """Words of 4 bytes in use for each random number during generation (threefry)."""
 
 _SLOTS = 1.5
-"""Slots for each expert of a token: blocks of tokens are not full (training.models.grouped)."""
+"""Slots for each expert of a token: blocks are not full (training.models.experts.grouped)."""
 
 
 @dataclass(frozen=True)

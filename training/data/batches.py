@@ -60,6 +60,8 @@ class Batch(NamedTuple):
     """Pairs only: log-probabilities of both answers under the starting model, [K, B, 2]."""
     sampled: SampledValues | None = None
     """Sampled answers only: their advantages and log-probabilities."""
+    lengths: NDArray[np.int32] | None = None
+    """Rows of one example only: number of its inputs, [K, B]; [K, B, 2] for pairs."""
 
 
 class StepBatches(NamedTuple):
@@ -313,6 +315,7 @@ def _fill(
         np.zeros(shape, np.float32),
         np.zeros(shape, np.int32) if packed else None,
         np.zeros(shape, np.int32) if packed else None,
+        lengths=None if packed else np.zeros(shape[:2], np.int32),
     )
     for k, step in enumerate(rows):
         for b, row in enumerate(step):
@@ -320,6 +323,8 @@ def _fill(
             for segment, example in enumerate(row, start=1):
                 end = at + example.inputs
                 put(batch, (k, b, slice(at, end)), example)
+                if batch.lengths is not None:
+                    batch.lengths[k, b] = example.inputs
                 if batch.segments is not None and batch.positions is not None:
                     batch.segments[k, b, at:end] = segment
                     batch.positions[k, b, at:end] = np.arange(example.inputs)

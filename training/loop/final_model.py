@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -22,20 +24,23 @@ def save_folder(
         tokenizer.save_pretrained(folder)
 
 
-def save_trained(folder: Path, start: Start, params: Params, save_dtype: SaveDtype) -> None:
+def save_trained(
+    folder: Path, start: Start, params: Mapping[str, Any], save_dtype: SaveDtype
+) -> None:
     """Write the model folder of a training from ``start``.
 
     The folder keeps the special tokens, types and generation settings of the model that the
-    training started from; the token that ends turns is added to them where it is missing.
+    training started from; the token that ends turns is added to them where it is missing. Each of
+    ``params`` is read once, when it is written.
 
     Raises:
         OSError: The folder cannot be written.
         ModelConfigError: A weight is too large for its type.
     """
     origin, tokenizer, end = start.origin, start.chat.tokenizer, start.chat.end
-    values = origin.cast(params, save_dtype)
     facts = origin.config_facts(save_dtype, end)
-    save_model(folder, start.model, values, end, facts=facts)
+    dtypes = origin.saved_types(start.model.shapes, save_dtype)
+    save_model(folder, start.model, params, end, facts=facts, dtypes=dtypes)
     with as_os_errors(folder):
         tokenizer.save_pretrained(folder)
     settings = origin.generation_text(end)

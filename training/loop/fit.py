@@ -82,7 +82,7 @@ def fit(
     params = trainer.merge(trained, start.weights)
     save_trained(final_model, start, params, train.save_dtype)
     if isinstance(trainer.trainable, LoraAdapter):
-        save_adapter(final_model / ADAPTER, trainer.trainable, trained.params, start.source)
+        save_adapter(final_model / ADAPTER, trainer.trainable, trained.params, start.base)
     parameters, digest = trainer.trainable.parameters, weights_digest(final_model)
     return _result(start, trained, held_out, parameters, digest)
 

@@ -7,7 +7,7 @@ training starts from the unchanged model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from tailrace.formats.spec.run_spec import BaseDtype, LoraSpec
 from training.errors import ConfigError
 from training.loop.precision import cast
 from training.machine.sharding import Layout
-from training.models.family import Decoder, Model, Params
+from training.models.family import Decoder, LazyParams, Model, Params, ParamsMapping
 from training.models.layers import Dropout, Linear, TransposedLinear, matmul_transposed
 from training.models.quantized import QuantizedLinear, dequantize, quantize, require_matrices
 from training.models.stored_weights import Weights
@@ -117,8 +117,26 @@ class LoraAdapter:
         """Factor of the product of B and A."""
         return self.spec.alpha / self.spec.rank
 
+    @property
+    def module_names(self) -> list[str]:
+        """Names of the adapted layers for a spec, as short as they are unambiguous."""
+        return short_names(self._model, [target.module for target in self.targets])
+
     def start(self, weights: Weights, layout: Layout | None = None) -> tuple[Params, Params]:
-        """Return fresh adapters, and the model's weights in ``dtype`` or quantized."""
+        """Return the adapters, and the model's weights in ``dtype`` or quantized.
+
+        The adapters are those that ``weights`` continue, or fresh ones.
+        """
+        if weights.adapter:
+            trained = {name: jnp.array(value) for name, value in sorted(weights.adapter.items())}
+        else:
+            trained = self.fresh()
+        if layout is not None:
+            trained = layout.place(trained)
+        return trained, self._freeze(weights, layout)
+
+    def fresh(self) -> Params:
+        """Return random A, and B of zeros, sorted by name."""
         trained: Params = {}
         root = jax.random.key(self._seed)
         for index, target in enumerate(self.targets):
@@ -127,10 +145,7 @@ class LoraAdapter:
             key = jax.random.fold_in(root, index)
             trained[target.down] = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
             trained[target.up] = jnp.zeros((target.outputs, self.spec.rank))
-        trained = dict(sorted(trained.items()))
-        if layout is not None:
-            trained = layout.place(trained)
-        return trained, self._freeze(weights, layout)
+        return dict(sorted(trained.items()))
 
     def _freeze(self, weights: Weights, layout: Layout | None) -> Params:
         if not self.quantized:
@@ -180,20 +195,31 @@ class LoraAdapter:
             setattr(parent, name, QuantizedLinear(frozen[layer.weight], bias, layer.transposed))
         return decoder
 
-    def merge(self, trained: Params, params: Params) -> Params:
-        """Return the weights with the adapters added: W + alpha / rank · B A.
+    def merge(self, trained: Params, params: ParamsMapping) -> ParamsMapping:
+        """Return the weights with the adapters added: W + alpha / rank · B A, each when it is read.
 
         W is what the training computed with: of a quantized layer, the values of its codes. With
         the original weights the model would differ from the one that was trained and evaluated.
         """
-        weights = dict(params)
-        for layer in self.quantized:
-            weights[layer.weight] = dequantize(quantize(params[layer.weight], self.spec.base_dtype))
-        for target in self.targets:
-            product = jnp.matmul(trained[target.up], trained[target.down], precision="highest")
-            added = product.T if target.transposed else product
-            weights[target.weight] = weights[target.weight] + self.scale * added
-        return weights
+        quantized = {layer.weight for layer in self.quantized}
+        targets = {target.weight: target for target in self.targets}
+
+        def merged(name: str) -> Any:
+            weight = params[name]
+            if name in quantized:
+                weight = dequantize(quantize(weight, self.spec.base_dtype))
+            if name not in targets:
+                return weight
+            up, down = trained[targets[name].up], trained[targets[name].down]
+            left, right = (down.T, up.T) if targets[name].transposed else (up, down)
+            return _add_product(weight, left, right, self.scale)
+
+        return LazyParams(list(params), merged)
+
+
+@jax.jit
+def _add_product(weight: jax.Array, left: jax.Array, right: jax.Array, scale: float) -> jax.Array:
+    return weight + scale * jnp.matmul(left, right, precision="highest")
 
 
 def find_targets(model: Model, names: list[str]) -> list[Target]:
@@ -204,7 +230,7 @@ def find_targets(model: Model, names: list[str]) -> list[Target]:
     Raises:
         ConfigError: No layer has one of the names; the error lists all of these.
     """
-    layers = sorted(_linear_layers(model), key=lambda target: target.module)
+    layers = sorted(linear_layers(model), key=lambda target: target.module)
     if not names:
         return [target for target in layers if target.weight != OUTPUT_LAYER]
     strangers = [name for name in names if not any(_matches(t, name) for t in layers)]
@@ -218,6 +244,17 @@ def find_targets(model: Model, names: list[str]) -> list[Target]:
             f"{', '.join(map(repr, strangers))}; it has {', '.join(known_names)}{experts}"
         )
     return [target for target in layers if any(_matches(target, name) for name in names)]
+
+
+def short_names(model: Model, modules: Iterable[str]) -> list[str]:
+    """Return names that choose exactly these linear layers, sorted.
+
+    They are the last parts of the layers' names, or the whole names where other layers share these.
+    """
+    full_names = sorted(modules)
+    short = sorted({module.rsplit(".", 1)[-1] for module in full_names})
+    chosen = [target.module for target in find_targets(model, short)]
+    return short if chosen == full_names else full_names
 
 
 def _quantized_layers(model: Model, dtype: BaseDtype) -> list[Target]:
@@ -236,7 +273,8 @@ def _matches(target: Target, name: str) -> bool:
     return f".{target.module}".endswith(f".{name}")
 
 
-def _linear_layers(model: Model) -> Iterator[Target]:
+def linear_layers(model: Model) -> Iterator[Target]:
+    """Yield all linear layers of a model."""
     struct: Any = jax.ShapeDtypeStruct
     shapes = {name: struct(shape, jnp.float32) for name, shape in model.shapes.items()}
     abstract: Any = model.bind(shapes)

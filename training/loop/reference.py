@@ -22,13 +22,13 @@ from safetensors.numpy import load_file, save_file
 
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.checkpoints.certificate import digest_arrays, digest_sorted
+from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import REFERENCE, checkpoint_identity
 from training.checkpoints.provenance import environment
 from training.data.batches import Collator
 from training.data.example_store import Example, token_counts
 from training.errors import CheckpointError
-from training.loop.start import Start
+from training.loop.start import Start, digest_weights
 from training.loop.steps import compile_answers
 from training.loop.trainable import choose_trainable
 from training.machine.file_errors import as_os_errors
@@ -101,7 +101,7 @@ def with_reference(
     stores = {_TRAIN: pairs, **({_HELD_OUT: held_out} if isinstance(held_out, PairStore) else {})}
     program = _Program(objective, start, spec)
     key = ReferenceKey(
-        weights=digest_sorted(start.weights.arrays()),
+        weights=digest_weights(start.weights),
         pairs=pairs.answers.content_digest,
         held_out=stores[_HELD_OUT].answers.content_digest if _HELD_OUT in stores else "",
         dtype=str(program.trainable.dtype),

@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from tailrace.formats.canonical import sha256_json
 from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import EmptySplitError, Split, split_records
@@ -23,6 +24,8 @@ from training.data.encode import EncodedExamples
 from training.data.fresh_tokenizer import fresh_tokenizer
 from training.data.tokenizer import load_tokenizer, require_embedded, template_text
 from training.errors import ConfigError, DataError
+from training.loop.continued_adapter import continued_settings, continues
+from training.models.adapter_folder import read_adapter
 from training.models.family import Model, Params
 from training.models.folder import open_model
 from training.models.origin import Origin
@@ -60,10 +63,12 @@ class Start:
     encoded: EncodedExamples
     held_out: EncodedExamples
     """Examples of the held-out part; empty without evaluations."""
-    source: str | None
-    """Name of the model in the spec; None for a preset."""
+    base: str | None
+    """Name of the model that an adapter is trained for; None for a preset."""
     identity: dict[str, Any]
     """See :class:`training.checkpoints.checkpoint.Checkpoint`."""
+    train: TrainSpec
+    """Settings of the training, with those of an adapter that it continues."""
     reference: Arrays | None = None
     """See :func:`training.loop.reference.with_reference`."""
 
@@ -97,7 +102,14 @@ def prepare(
     """
     objective = make_objective(train)
     split = _split(train, records)
+    if folder is None and model.preset is None:
+        folder = resolve_model(model.source or "")
     network, weights, tokenizer, origin = _open_model(model, train.seed, split, folder)
+    base = model.source
+    if continues(model) and folder is not None:
+        adapter = read_adapter(folder, network)
+        train = continued_settings(train, network, adapter, model.source or str(folder))
+        base = base if adapter is None else adapter.config.base or base
     if train.max_seq_length > network.context:
         raise ConfigError(
             f"train.max_seq_length {train.max_seq_length} is more than the model's "
@@ -121,7 +133,7 @@ def prepare(
         identity[TEMPLATE_DATE] = chat.template_date
     if train.adapter is not None:
         # The frozen weights are not in a checkpoint, so it must name them.
-        identity["weights"] = digest_sorted(weights.arrays())
+        identity["weights"] = digest_weights(weights)
     return Start(
         objective,
         network,
@@ -131,9 +143,18 @@ def prepare(
         split,
         encoded,
         held_out,
-        model.source,
+        base,
         identity,
+        train,
     )
+
+
+def digest_weights(weights: Weights) -> str:
+    """Return the digest of all values that a training starts from."""
+    digest = digest_sorted(weights.arrays())
+    if not weights.adapter:
+        return digest
+    return sha256_json([digest, digest_sorted(sorted(weights.adapter.items()))])
 
 
 def _settings(train: TrainSpec) -> dict[str, Any]:
@@ -179,8 +200,8 @@ def _open_model(
         fresh, params, preset_tokenizer, fresh_origin = _fresh_model(spec, seed, split)
         return fresh, HeldWeights(params), preset_tokenizer, fresh_origin
     if folder is None:
-        folder = resolve_model(spec.source or "")
-    model, weights = open_model(folder)
+        raise ValueError("a model without a preset needs its folder")
+    model, weights = open_model(folder, merge=not continues(spec))
     tokenizer = load_tokenizer(folder, template_text(spec.chat_template))
     return model, weights, tokenizer, Origin.read(folder, model)
 

@@ -5,7 +5,9 @@ Shapes: K steps, M parts of a batch, B rows, T tokens.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,8 +17,10 @@ import optax
 
 from training.data.batches import Batch
 from training.loop.precision import full_precision
+from training.loop.router_balance import RouterBalance
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
+from training.models.experts.balance import RouterSums, total
 from training.models.family import Params
 from training.models.unpacked import Slots
 from training.objectives.objective import (
@@ -29,9 +33,6 @@ from training.objectives.objective import (
 
 State = tuple[Params, Any]
 """Trained values and state of the optimizer."""
-
-Loss = Callable[[Params, Params, Batch, jax.Array, jax.Array | None], tuple[jax.Array, Metrics]]
-"""Function of trained and frozen values, rows [B, T], the normalizer, and the dropout key."""
 
 
 class Computed(NamedTuple):
@@ -58,6 +59,7 @@ def compile_steps(
     *,
     remat: bool = False,
     slots: Slots | None = None,
+    balance: RouterBalance | None = None,
 ) -> Steps:
     """Return the compiled optimizer steps.
 
@@ -72,8 +74,9 @@ def compile_steps(
         micro: Rows per forward and backward pass (default: all).
         remat: Whether the backward pass computes the activations again.
         slots: Sizes for attention by example (default: attention over whole rows).
+        balance: The load-balancing loss of experts (default: none).
     """
-    loss_of = _loss_on(objective, layout, trainable, remat=remat, slots=slots)
+    loss_of = _loss_on(objective, layout, trainable, remat=remat, slots=slots, balance=balance)
     compute = accumulate(objective, loss_of, layout, micro)
 
     def step(
@@ -174,63 +177,100 @@ def _is_by_block(trainable: TrainableSplit, layout: Layout) -> bool:
     return trainable.frozen_head and layout.row_parts == 1
 
 
-def _loss_on(
-    objective: Objective,
-    layout: Layout,
-    trainable: TrainableSplit,
-    *,
-    remat: bool = False,
-    slots: Slots | None = None,
-) -> Loss:
-    """Return the loss for rows on a mesh."""
-    by_block = _is_by_block(trainable, layout)
-    # Slots may hold examples of any row, which would have to travel between devices.
-    slots = slots if layout.row_parts == 1 else None
-    plain = batch_loss(objective, trainable, remat=remat, by_block=by_block, slots=slots)
-
-    def loss_of(
-        trained: Params, frozen: Params, rows: Batch, normalizer: jax.Array, key: jax.Array | None
-    ) -> tuple[jax.Array, Metrics]:
-        with layout.current():
-            return plain(trained, frozen, rows, normalizer, key)
-
-    return loss_of
-
-
-def batch_loss(
-    objective: Objective,
-    trainable: TrainableSplit,
-    *,
-    remat: bool = False,
-    by_block: bool = False,
-    slots: Slots | None = None,
-) -> Loss:
-    """Return the loss of rows, differentiable by the trained values.
+@dataclass(frozen=True)
+class BatchLoss:
+    """Loss of rows, differentiable by the trained values.
 
     ``remat``, ``by_block`` and ``slots`` are as in
     :class:`training.objectives.objective.BoundModel`.
     """
 
-    def loss_of(
-        trained: Params, frozen: Params, rows: Batch, normalizer: jax.Array, key: jax.Array | None
-    ) -> tuple[jax.Array, Metrics]:
-        with full_precision(trainable.dtype):
-            decoder = trainable.decoder(trained, frozen, key)
-            model = BoundModel(decoder, key, remat, by_block, slots)
-            return objective.loss(model, rows, normalizer)
+    objective: Objective
+    trainable: TrainableSplit
+    layout: Layout | None = None
+    """Layout of the rows over devices (default: all on one)."""
+    remat: bool = False
+    by_block: bool = False
+    slots: Slots | None = None
+    balance: RouterBalance | None = None
+    """The load-balancing loss of experts."""
 
-    return loss_of
+    def __call__(
+        self,
+        trained: Params,
+        frozen: Params,
+        rows: Batch,
+        normalizer: jax.Array,
+        key: jax.Array | None,
+        slopes: jax.Array | None = None,
+    ) -> tuple[jax.Array, Metrics]:
+        """Return loss and metrics of rows [B, T] over the normalizer.
+
+        ``key`` is that of dropout, ``slopes`` are as in :meth:`.RouterBalance.add`.
+        """
+        loss, metrics, routers = self._forward(trained, frozen, rows, normalizer, key)
+        if self.balance is None:
+            return loss, metrics
+        return self.balance.add(loss, metrics, routers, rows, slopes)
+
+    def assignments(
+        self, trained: Params, frozen: Params, rows: Batch, key: jax.Array
+    ) -> jax.Array:
+        """Return the number of tokens of rows that are sent to each expert, [E].
+
+        The compiler drops all of the pass that the routers do not need.
+        """
+        *_, routers = self._forward(trained, frozen, rows, jnp.float32(1), key)
+        return total(routers).assignments
+
+    def _forward(
+        self,
+        trained: Params,
+        frozen: Params,
+        rows: Batch,
+        normalizer: jax.Array,
+        key: jax.Array | None,
+    ) -> tuple[jax.Array, Metrics, list[RouterSums]]:
+        mesh = contextlib.nullcontext() if self.layout is None else self.layout.current()
+        routers: list[RouterSums] = []
+        with mesh, full_precision(self.trainable.dtype):
+            decoder = self.trainable.decoder(trained, frozen, key)
+            receiver = None if self.balance is None else routers
+            model = BoundModel(decoder, key, self.remat, self.by_block, self.slots, receiver)
+            return *self.objective.loss(model, rows, normalizer), routers
+
+
+def _loss_on(
+    objective: Objective, layout: Layout, trainable: TrainableSplit, **options: Any
+) -> BatchLoss:
+    """Return the loss for rows on a mesh; ``options`` are fields of :class:`BatchLoss`."""
+    by_block = _is_by_block(trainable, layout)
+    # Slots may hold examples of any row, which would have to travel between devices.
+    slots = options.pop("slots", None) if layout.row_parts == 1 else None
+    return BatchLoss(objective, trainable, layout, by_block=by_block, slots=slots, **options)
 
 
 def accumulate(
-    objective: Objective, loss_of: Loss, layout: Layout, micro: int | None
+    objective: Objective, loss_of: BatchLoss, layout: Layout, micro: int | None
 ) -> Callable[[Params, Params, Batch, jax.Array], tuple[jax.Array, Metrics, Params]]:
     """Return the function for loss, metrics and gradients of a batch, ``micro`` rows at a time.
 
     The loss of each part is divided by the weight of the whole batch, so that the parts add up to
-    the loss of a single pass over all rows, however unequal they are.
+    the loss of a single pass over all rows, however unequal they are. The balance of experts is
+    that of the whole batch, too: a first pass over the parts counts their assignments.
     """
-    gradients_of = jax.value_and_grad(loss_of, has_aux=True)
+    gradients_of = jax.value_and_grad(loss_of.__call__, has_aux=True)
+
+    def slopes_of(
+        trained: Params, frozen: Params, rows: Batch, parts: tuple[Batch, jax.Array]
+    ) -> jax.Array | None:
+        if loss_of.balance is None:
+            return None
+
+        def count(part: tuple[Batch, jax.Array]) -> jax.Array:
+            return loss_of.assignments(trained, frozen, *part)
+
+        return loss_of.balance.slopes(jax.lax.map(count, parts).sum(axis=0), rows)
 
     def compute(
         trained: Params, frozen: Params, rows: Batch, key: jax.Array
@@ -242,13 +282,18 @@ def accumulate(
             (loss, metrics), gradients = gradients_of(trained, frozen, rows, normalizer, key)
             return loss, metrics, gradients
 
+        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(parts))
+        pieces = layout.split(_in_parts(rows, parts), rows=1)
+        slopes = slopes_of(trained, frozen, rows, (pieces, keys))
+
         def add(sums: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
-            (loss, metrics), gradients = gradients_of(trained, frozen, part[0], normalizer, part[1])
+            piece, own = part
+            (loss, metrics), gradients = gradients_of(
+                trained, frozen, piece, normalizer, own, slopes
+            )
             return jax.tree.map(jnp.add, sums, (loss, gradients)), metrics
 
-        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(parts))
         zeros = (jnp.float32(0), jax.tree.map(jnp.zeros_like, trained))
-        pieces = layout.split(_in_parts(rows, parts), rows=1)
         (loss, gradients), shares = jax.lax.scan(add, zeros, (pieces, keys))
         return loss, jax.tree.map(partial(jnp.sum, axis=0), shares), gradients
 

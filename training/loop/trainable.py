@@ -11,7 +11,7 @@ from tailrace.formats.spec.run_spec import TrainSpec
 from training.loop.lora import LoraAdapter
 from training.loop.precision import cast, compute_type
 from training.machine.sharding import Layout
-from training.models.family import Decoder, Model, Params
+from training.models.family import Decoder, Model, Params, ParamsMapping
 from training.models.stored_weights import Weights
 
 
@@ -44,8 +44,11 @@ class TrainableSplit(Protocol):
         """
         ...
 
-    def merge(self, trained: Params, params: Params) -> Params:
-        """Return all weights of the trained model in float32; it started from ``params``."""
+    def merge(self, trained: Params, params: ParamsMapping) -> ParamsMapping:
+        """Return all weights of the trained model in float32; it started from ``params``.
+
+        Each is computed when it is read.
+        """
         ...
 
 
@@ -71,7 +74,7 @@ class AllWeights:
         """Return the model with the trained values; see :meth:`TrainableSplit.decoder`."""
         return self._model.bind(cast(trained, self.dtype))
 
-    def merge(self, trained: Params, params: Params) -> Params:
+    def merge(self, trained: Params, params: ParamsMapping) -> ParamsMapping:
         """Return the trained values, which are all of the model's."""
         return trained
 

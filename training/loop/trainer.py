@@ -32,12 +32,13 @@ from training.loop.divergence import explain_divergence, require_finite, require
 from training.loop.eval_loss import Evaluator
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.progress import Progress
+from training.loop.router_balance import choose_balance
 from training.loop.steps import Computed, State, compile_steps
 from training.loop.trainable import choose_trainable
 from training.machine.accelerators import peak_flops
 from training.machine.runtime import device_name
 from training.machine.sharding import DATA, Layout, make_mesh, require_experts
-from training.models.family import Model, Params
+from training.models.family import LazyParams, Model, Params, ParamsMapping
 from training.models.stored_weights import Weights
 from training.models.unpacked import Slots
 from training.objectives.objective import Objective
@@ -140,6 +141,7 @@ class Trainer:
             spec.micro_batch_size,
             remat=spec.remat,
             slots=self.slots,
+            balance=choose_balance(model, spec),
         )
         self._evaluator = Evaluator(
             objective, self.trainable, self.layout, held_out, spec, self._multiple
@@ -203,11 +205,16 @@ class Trainer:
             self._restore(state, resume)
         return state, frozen
 
-    def merge(self, outcome: TrainOutcome, weights: Weights) -> Params:
-        """Return all weights of the trained model in float32; it started from ``weights``."""
+    def merge(self, outcome: TrainOutcome, weights: Weights) -> ParamsMapping:
+        """Return all weights of the trained model in float32; it started from ``weights``.
+
+        Each is computed when it is read, so that the whole model is never in memory twice.
+        """
         if not outcome.frozen:
             return outcome.params
-        base = outcome.frozen if self.trainable.is_exact else weights.load(self.layout)
+        if self.trainable.is_exact:
+            return self.trainable.merge(outcome.params, outcome.frozen)
+        base = LazyParams(list(outcome.frozen), weights.array)
         return self.trainable.merge(outcome.params, base)
 
     def _run_call(

@@ -19,15 +19,17 @@ from tailrace.formats.model.adapter import (
     UNMERGED_WEIGHTS,
     UP,
     WEIGHTS_NAME,
+    AdapterConfig,
     adapted_modules,
     read_adapter_config,
 )
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError
-from training.loop.lora import LoraAdapter, find_targets
+from training.loop.lora import LoraAdapter, Target, linear_layers
 from training.machine.file_errors import as_os_errors
 from training.models.family import Model, Params
-from training.models.stored_weights import Update, read_tensor
+from training.models.stored_weights import Update
+from training.models.tensor_blocks import read_tensor
 from training.models.weights import Place, read_file_header
 
 FOLDER = "adapter"
@@ -51,7 +53,6 @@ def save_adapter(folder: Path, adapter: LoraAdapter, trained: Params, base: str 
 
 def adapter_config(adapter: LoraAdapter, base: str | None) -> dict[str, Any]:
     """Return ``adapter_config.json`` with the keys of PEFT's ``LoraConfig``."""
-    modules = {target.module.rsplit(".", 1)[-1] for target in adapter.targets}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -59,7 +60,7 @@ def adapter_config(adapter: LoraAdapter, base: str | None) -> dict[str, Any]:
         "r": adapter.spec.rank,
         "lora_alpha": adapter.spec.alpha,
         "lora_dropout": adapter.spec.dropout,
-        "target_modules": sorted(adapter.spec.target_modules or modules),
+        "target_modules": sorted(adapter.spec.target_modules or adapter.module_names),
         # GPT-2's weights are [inputs, outputs].
         "fan_in_fan_out": any(target.transposed for target in adapter.targets),
         "bias": "none",
@@ -84,8 +85,28 @@ class LowRankUpdate:
         return np.float32(self.scale) * (self.left[first:last] @ self.right)
 
 
-def read_updates(folder: Path, model: Model) -> dict[str, Update]:
-    """Return the update of each weight by its name; none for a folder without an adapter.
+@dataclass(frozen=True)
+class StoredAdapter:
+    """Adapter in the folder of its base model."""
+
+    config: AdapterConfig
+    targets: list[Target]
+    """Adapted layers, sorted by name."""
+    matrices: dict[str, NDArray[np.float32]]
+    """A and B of every layer, by the names of :class:`training.loop.lora.Target`."""
+
+    def updates(self) -> dict[str, Update]:
+        """Return the update of each weight by its name."""
+        updates: dict[str, Update] = {}
+        for target in self.targets:
+            down, up = self.matrices[target.down], self.matrices[target.up]
+            left, right = (down.T, up.T) if target.transposed else (up, down)
+            updates[target.weight] = LowRankUpdate(left, right, self.config.scale)
+        return updates
+
+
+def read_adapter(folder: Path, model: Model) -> StoredAdapter | None:
+    """Return the adapter in a model folder; None for a folder without one.
 
     The adapter has passed :func:`tailrace.formats.model.check.check_weights`.
 
@@ -94,21 +115,18 @@ def read_updates(folder: Path, model: Model) -> dict[str, Update]:
     """
     path = folder / UNMERGED_WEIGHTS
     if not path.is_file():
-        return {}
-    scale = read_adapter_config(read_object((folder / UNMERGED_CONFIG).read_bytes())).scale
+        return None
+    config = read_adapter_config(read_object((folder / UNMERGED_CONFIG).read_bytes()))
     entries, start = read_file_header(path)
     matrices = {
         name.removeprefix(PREFIX): read_tensor(Place(path, name, entry, start + entry.start))
         for name, entry in entries.items()
     }
-    tensors = {name: entry.tensor for name, entry in entries.items()}
-    layers = {target.module: target for target in find_targets(model, adapted_modules(tensors))}
-    updates: dict[str, Update] = {}
-    for module in adapted_modules(tensors):
-        down, up = matrices[module + DOWN], matrices[module + UP]
+    modules = adapted_modules({name: entry.tensor for name, entry in entries.items()})
+    layers = {target.module: target for target in linear_layers(model)}
+    for module in modules:
+        inputs, outputs = matrices[module + DOWN].shape[1], matrices[module + UP].shape[0]
         target = layers.get(module)
-        if target is None or (target.inputs, target.outputs) != (down.shape[1], up.shape[0]):
+        if target is None or (target.inputs, target.outputs) != (inputs, outputs):
             raise ModelConfigError(f"{path}: {module} does not fit the layer of the base model")
-        left, right = (down.T, up.T) if target.transposed else (up, down)
-        updates[target.weight] = LowRankUpdate(left, right, scale)
-    return updates
+    return StoredAdapter(config, [layers[module] for module in modules], matrices)

@@ -6,7 +6,7 @@ Shapes: B sequences, T query tokens, S key tokens, H query heads, K key-value he
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from training.models.experts.balance import RouterLog, RouterSums
 from training.models.layers import Dropout
 from training.models.unpacked import ExampleMask, to_rows, to_slots
 
@@ -53,6 +54,8 @@ class ForwardContext:
     """Dropout of the pass."""
     examples: ExampleMask | None = None
     """Slots of the examples of packed rows; None for attention over whole rows."""
+    routers: RouterLog | None = None
+    """Record of the routers of experts; None for none."""
 
     @classmethod
     def of(cls, mask: AttentionMask, start: Any, drop: Dropout) -> ForwardContext:
@@ -91,14 +94,26 @@ def run_layers(
     for index, layer in enumerate(layers):
         layer_cache = cache[index] if cache else None
         if remat:
-            x, layer_cache = jax.checkpoint(
-                lambda x, layer_cache, layer=layer: layer(x, layer_cache, context)
-            )(x, layer_cache)
+            x, layer_cache, routers = jax.checkpoint(partial(_run_alone, layer, context))(
+                x, layer_cache
+            )
+            if context.routers is not None:
+                context.routers.layers.extend(routers)
         else:
             x, layer_cache = layer(x, layer_cache, context)
         if layer_cache is not None:
             caches.append(layer_cache)
     return x, tuple(caches)
+
+
+def _run_alone(
+    layer: Layer, context: ForwardContext, x: jax.Array, cache: LayerCache | None
+) -> tuple[jax.Array, LayerCache | None, list[RouterSums]]:
+    """Run a layer and return its router's decisions, too, as values that are computed again."""
+    if context.routers is None:
+        return *layer(x, cache, context), []
+    log = RouterLog(context.routers.counted)
+    return *layer(x, cache, replace(context, routers=log)), log.layers
 
 
 def attend(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
@@ -16,6 +17,27 @@ from training.models.initializers import Initializer, ShapeInitializer
 
 Params = dict[str, jax.Array]
 """Parameters of a model by Hugging Face tensor name, float32."""
+
+ParamsMapping = Mapping[str, Any]
+"""The same, arrays on a device or on the host, in memory or computed when they are read."""
+
+
+@dataclass(frozen=True)
+class LazyParams(ParamsMapping):
+    """Parameters of which each is computed when it is read."""
+
+    names: Sequence[str]
+    compute: Callable[[str], Any]
+    """Function from a name to the parameter."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.compute(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class Decoder(Protocol):
@@ -90,14 +112,6 @@ class Model:
         stacked = {name for name, _ in self.parts.values()}
         whole = {name: shape for name, shape in shapes.items() if name not in stacked}
         return dict(sorted((whole | parts).items()))
-
-    def unstacked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the tensors of files; those that are a part of a parameter are views of it."""
-        stacks = self.family.stacks(self.config)
-        tensors = {name: value for name, value in values.items() if name not in stacks}
-        for name, names in stacks.items():
-            tensors |= dict(zip(names, values[name], strict=True))
-        return tensors
 
     @property
     def parameters(self) -> int:

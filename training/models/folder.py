@@ -15,17 +15,12 @@ from tailrace.formats.model.folder import CONFIG_FILE as CONFIG
 from tailrace.formats.model.folder import lacks
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError, ModelNotFoundError
-from training.models.adapter_folder import read_updates
+from training.models.adapter_folder import read_adapter
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.models.stored_weights import StoredWeights
-from training.models.weights import (
-    MAX_SHARD_BYTES,
-    WEIGHTS,
-    list_weights,
-    weights_digest,
-    write_weights,
-)
+from training.models.weight_writer import MAX_SHARD_BYTES, write_model
+from training.models.weights import WEIGHTS, list_weights, weights_digest
 
 __all__ = [
     "CONFIG",
@@ -42,10 +37,11 @@ _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Keys of config.json that name special tokens."""
 
 
-def open_model(folder: Path) -> tuple[Model, StoredWeights]:
+def open_model(folder: Path, *, merge: bool = True) -> tuple[Model, StoredWeights]:
     """Return the model of a folder, and its weights, which are not loaded yet.
 
-    An imported adapter in the folder is merged into the weights.
+    An imported adapter in the folder is merged into the weights, or without ``merge`` continued:
+    see :attr:`training.models.stored_weights.Weights.adapter`.
 
     Raises:
         ModelNotFoundError: A file is missing.
@@ -56,7 +52,12 @@ def open_model(folder: Path) -> tuple[Model, StoredWeights]:
     list_weights(folder)
     _require_sound(folder)
     model = model_from_config(config)
-    return model, StoredWeights(folder, model, read_updates(folder, model))
+    adapter = read_adapter(folder, model)
+    if adapter is None:
+        return model, StoredWeights(folder, model)
+    if merge:
+        return model, StoredWeights(folder, model, adapter.updates())
+    return model, StoredWeights(folder, model, adapter=adapter.matrices)
 
 
 def load_model(folder: Path) -> tuple[Model, Params]:
@@ -138,11 +139,13 @@ def save_model(
     eos_token_id: int,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     facts: Mapping[str, Any] | None = None,
+    dtypes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write config.json and the weights so that transformers opens the folder.
 
     ``facts`` are the keys of config.json for token ids and dtype (default: ``eos_token_id`` and
-    float32). Equal parameters give equal bytes. Raises :class:`OSError`.
+    float32). Equal parameters give equal bytes. ``params``, ``dtypes`` and errors are as in
+    :func:`training.models.weight_writer.write_model`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = model.family.dump_config(model.config)
@@ -155,4 +158,4 @@ def save_model(
         config = {**architecture, **facts}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
-    write_weights(folder, model.unstacked(params), max_shard_bytes)
+    write_model(folder, model, params, dtypes, max_shard_bytes)

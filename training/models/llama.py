@@ -22,6 +22,7 @@ from training.models.attention import (
     AttentionMask,
     Cache,
     ForwardContext,
+    Layer,
     LayerCache,
     attend,
     run_layers,
@@ -43,6 +44,7 @@ class Attention(nnx.Module):
         self.window = config.sliding_window if slides else None
         self.rotates = not config.rope_layers or config.rope_layers[layer]
         self.scale = config.attention_multiplier
+        self.softcap: float | None = None
         self.whole_norm = config.whole_qk_norm
 
         def linear(inputs: int, outputs: int, bias: bool) -> Linear:
@@ -70,7 +72,9 @@ class Attention(nnx.Module):
         if self.rotates:
             query, key = rotate(query, rope), rotate(key, rope)
         mask = context.mask if self.window is None else context.within(self.window)
-        mixed, cache = attend(query, key, value, mask, cache, context, self.dropout, self.scale)
+        mixed, cache = attend(
+            query, key, value, mask, cache, context, self.dropout, self.scale, self.softcap
+        )
         return self.o_proj(mixed), cache
 
     def _heads(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -91,21 +95,39 @@ class Attention(nnx.Module):
 class FeedForward(nnx.Module):
     """The gated perceptron of a block."""
 
-    def __init__(self, config: LlamaConfig, initializer: Initializer) -> None:
-        self.activation = config.hidden_act
-        outer, inner = config.hidden_size, config.intermediate_size
-        options: dict[str, Any] = {
-            "bias": config.mlp_bias,
-            "std": config.initializer_range,
-            "initializer": initializer,
-        }
-        self.fused = config.fused
-        if config.fused:
+    def __init__(
+        self,
+        outer: int,
+        inner: int,
+        activation: str,
+        *,
+        std: float,
+        initializer: Initializer,
+        bias: bool = False,
+        fused: bool = False,
+    ) -> None:
+        self.activation = activation
+        options: dict[str, Any] = {"bias": bias, "std": std, "initializer": initializer}
+        self.fused = fused
+        if fused:
             self.gate_up_proj = Linear(outer, 2 * inner, **options)
         else:
             self.gate_proj = Linear(outer, inner, **options)
             self.up_proj = Linear(outer, inner, **options)
         self.down_proj = Linear(inner, outer, **options)
+
+    @classmethod
+    def of(cls, config: LlamaConfig, initializer: Initializer) -> FeedForward:
+        """Return the one that a configuration describes."""
+        return cls(
+            config.hidden_size,
+            config.intermediate_size,
+            config.hidden_act,
+            std=config.initializer_range,
+            initializer=initializer,
+            bias=config.mlp_bias,
+            fused=config.fused,
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [B, T, C] to [B, T, C]."""
@@ -129,7 +151,7 @@ class Block(nnx.Module):
         for name in self.norm_names:
             setattr(self, name, RmsNorm(config.hidden_size, config.rms_norm_eps))
         self.self_attn = Attention(config, layer, initializer)
-        self.mlp = FeedForward(config, initializer)
+        self.mlp = FeedForward.of(config, initializer)
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, context: ForwardContext, rope: CosSin
@@ -151,32 +173,33 @@ class Block(nnx.Module):
 BlockClass = Callable[[Any, int, Initializer], nnx.Module]
 """Builder of a block from the configuration and the number of its layer."""
 
+NormClass = Callable[[int, float], nnx.Module]
+"""Builder of a norm from its width and epsilon."""
 
-class LlamaBody(nnx.Module):
+
+class Body(nnx.Module):
     """Everything below the output layer."""
 
     def __init__(
-        self, config: LlamaConfig, initializer: Initializer, block: BlockClass = Block
+        self, config: Any, initializer: Initializer, block: BlockClass, norm: NormClass
     ) -> None:
         sizes, std = (config.vocab_size, config.hidden_size), config.initializer_range
         self.embed_tokens = Embedding(*sizes, std=std, initializer=initializer)
         self.layers = nnx.List(
             [block(config, i, initializer) for i in range(config.num_hidden_layers)]
         )
-        self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = norm(config.hidden_size, config.rms_norm_eps)
 
 
-class Llama(nnx.Module):
-    """The language model."""
+class RotaryDecoder(nnx.Module):
+    """A language model of blocks that take rotations of positions."""
 
     def __init__(
-        self, config: LlamaConfig, initializer: Initializer, block: BlockClass = Block
+        self, config: Any, initializer: Initializer, block: BlockClass, norm: NormClass
     ) -> None:
         self.rotary = Rotary.of(config.rope)
         self.width = config.head_dim
-        self.embedding_multiplier = config.embedding_multiplier
-        self.logits_scaling = config.logits_scaling
-        self.model = LlamaBody(config, initializer, block)
+        self.model = Body(config, initializer, block, norm)
         sizes, std = (config.hidden_size, config.vocab_size), config.initializer_range
         tied = config.tie_word_embeddings
         self.lm_head = (
@@ -195,17 +218,49 @@ class Llama(nnx.Module):
         remat: bool = False,
     ) -> tuple[jax.Array, Cache]:
         """Return the last hidden states; see :meth:`training.models.family.Decoder.hidden`."""
-        context = ForwardContext.of(mask, start, Dropout(dropout_key))
+        context = self.context(mask, start, dropout_key)
+        layers = self.rotated_layers(positions)
+        x, cache = run_layers(layers, self.embed(tokens), cache, context, remat=remat)
+        norm: Any = self.model.norm
+        return norm(x), cache
+
+    def context(
+        self, mask: AttentionMask, start: Any, dropout_key: jax.Array | None
+    ) -> ForwardContext:
+        """Return the inputs that all layers of a pass share."""
+        return ForwardContext.of(mask, start, Dropout(dropout_key))
+
+    def rotated_layers(self, positions: ArrayLike) -> list[Layer]:
+        """Return the blocks with the rotation of ``positions``."""
         rope = self.rotary.cos_sin(positions, self.width)
-        layers = [partial(layer, rope=rope) for layer in self.model.layers]
-        x = self.model.embed_tokens(tokens)
-        if self.embedding_multiplier != 1:
-            x = x * self.embedding_multiplier
-        x, cache = run_layers(layers, x, cache, context, remat=remat)
-        return self.model.norm(x), cache
+        return [partial(layer, rope=rope) for layer in self.model.layers]
+
+    def embed(self, tokens: ArrayLike) -> jax.Array:
+        """Return the inputs [B, T, C] of the first block."""
+        return self.model.embed_tokens(tokens)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Return the logits of the next token: [..., C] to [..., V]."""
         scores = self.model.embed_tokens.scores if self.lm_head is None else self.lm_head
-        logits: jax.Array = scores(hidden)
+        return scores(hidden)
+
+
+class Llama(RotaryDecoder):
+    """The language model."""
+
+    def __init__(
+        self, config: LlamaConfig, initializer: Initializer, block: BlockClass = Block
+    ) -> None:
+        super().__init__(config, initializer, block, RmsNorm)
+        self.embedding_multiplier = config.embedding_multiplier
+        self.logits_scaling = config.logits_scaling
+
+    def embed(self, tokens: ArrayLike) -> jax.Array:
+        """Return the inputs [B, T, C] of the first block."""
+        x = super().embed(tokens)
+        return x if self.embedding_multiplier == 1 else x * self.embedding_multiplier
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Return the logits of the next token: [..., C] to [..., V]."""
+        logits = super().logits(hidden)
         return logits if self.logits_scaling == 1 else logits / self.logits_scaling

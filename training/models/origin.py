@@ -11,13 +11,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from tailrace.formats.spec.train_spec import SaveDtype
-from training.errors import ModelConfigError
-from training.models.family import Model, Params
+from training.models.family import Model
 from training.models.folder import GENERATION_CONFIG, end_tokens, named_ends, read_config
-from training.models.stored_weights import FLOATS, stored_types
+from training.models.stored_weights import stored_types
+from training.models.tensor_blocks import FLOATS
 
 _FIXED: dict[SaveDtype, Any] = {
     SaveDtype.FLOAT32: np.float32,
@@ -75,10 +74,6 @@ class Origin:
             return self.generation_config
         return json.dumps({**settings, "eos_token_id": ends}, indent=2, sort_keys=True) + "\n"
 
-    def cast(self, params: Params, choice: SaveDtype) -> dict[str, NDArray[Any]]:
-        """Return each parameter in its type for saving; errors as :func:`cast`."""
-        return cast(params, self.saved_types(params, choice))
-
     def saved_types(self, names: Iterable[str], choice: SaveDtype) -> dict[str, Any]:
         """Return the type for saving of each parameter."""
         fixed = _FIXED.get(choice)
@@ -99,29 +94,3 @@ def with_end(ends: Any, end: int) -> Any:
     if end in ids:
         return ends
     return [*ids, end] if ids else end
-
-
-def cast(params: Mapping[str, Any], dtypes: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return the parameters converted to ``dtypes``.
-
-    Raises:
-        ModelConfigError: A value is not finite in its type; the message names the tensors.
-    """
-    with np.errstate(over="ignore"):
-        values = {name: np.asarray(value).astype(dtypes[name]) for name, value in params.items()}
-    overflows = sorted(name for name, value in values.items() if not _is_finite(value))
-    if overflows:
-        raise ModelConfigError(
-            f"trained values are too large for the type of the source: {_summary(overflows)}; set "
-            "train.save_dtype to float32 or bfloat16"
-        )
-    return values
-
-
-def _is_finite(value: NDArray[Any]) -> bool:
-    return bool(np.isfinite(value.astype(np.float32) if value.dtype.itemsize < 4 else value).all())
-
-
-def _summary(names: Iterable[str]) -> str:
-    first, *rest = names
-    return f"{first} and {len(rest)} more" if rest else first

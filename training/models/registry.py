@@ -8,11 +8,11 @@ from typing import Any
 from tailrace.formats.model.config import read_model_config
 from tailrace.formats.model.families import FAMILIES
 from training.errors import ModelConfigError
+from training.models.experts.mixture import Mixture
 from training.models.family import Build, Model
 from training.models.gemma import Gemma
 from training.models.gpt2 import Gpt2
 from training.models.llama import Llama
-from training.models.mixture import Mixture
 
 DECODERS: dict[str, Build] = {"gpt2": Gpt2, "llama": Llama, "gemma": Gemma, "mixture": Mixture}
 """Decoders by the name under which families refer to them."""

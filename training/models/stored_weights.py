@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
@@ -30,18 +29,8 @@ from training.errors import ModelConfigError
 from training.machine.accelerators import require_room
 from training.machine.sharding import Layout, bytes_per_device
 from training.models.family import Model, Params
+from training.models.tensor_blocks import fill
 from training.models.weights import Place, find_places, list_weights, same_bytes
-
-FLOATS: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-}
-"""Type of stored weights by its safetensors name."""
-
-BLOCK_VALUES = 1 << 20
-"""Number of values that are read and converted at a time."""
 
 _BORROWED = 64
 """Alignment in bytes of host buffers that XLA borrows instead of copying."""
@@ -49,12 +38,20 @@ _BORROWED = 64
 _OFF = 16
 """Offset from that alignment, which suits every type."""
 
+Matrices = Mapping[str, NDArray[np.float32]]
+"""Matrices of an adapter, by name."""
+
 Rows = tuple[int, int]
 """First row of a tensor and the row after the last."""
 
 
 class Weights(Protocol):
     """Weights of a model that can be loaded again."""
+
+    @property
+    def adapter(self) -> Matrices:
+        """A and B of an adapter that a training continues, by name; empty for none."""
+        ...
 
     def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
         """Return the weights in ``dtype``, in arrays of their own.
@@ -67,6 +64,10 @@ class Weights(Protocol):
 
     def tensor(self, name: str, layout: Layout | None, dtype: DTypeLike) -> jax.Array:
         """Return one of the weights as :meth:`load` does."""
+        ...
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Return the values of one of the weights on the host."""
         ...
 
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -87,6 +88,7 @@ class HeldWeights:
     """Weights that are in memory."""
 
     params: Params
+    adapter: Matrices = field(default_factory=dict)
 
     def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
         """Return copies; see :meth:`Weights.load`."""
@@ -97,21 +99,34 @@ class HeldWeights:
         value = jnp.array(self.params[name], dtype)
         return value if layout is None else layout.put({name: value})[name]
 
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Return the values of one; see :meth:`Weights.array`."""
+        return np.asarray(self.params[name])
+
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield each tensor; see :meth:`Weights.arrays`."""
-        for name, value in sorted(self.params.items()):
-            yield name, np.asarray(value)
+        for name in sorted(self.params):
+            yield name, self.array(name)
 
 
 class StoredWeights:
     """Weights in the files of a model folder."""
 
     def __init__(
-        self, folder: Path, model: Model, updates: Mapping[str, Update] | None = None
+        self,
+        folder: Path,
+        model: Model,
+        updates: Mapping[str, Update] | None = None,
+        adapter: Matrices | None = None,
     ) -> None:
         """Find each tensor; with several files, the index decides which one it is read from.
 
-        ``updates`` are added to the weights of their names in float32 while these are loaded.
+        Args:
+            folder: The model folder.
+            model: The model.
+            updates: Values that are added to the weights of their names in float32 while these are
+                loaded.
+            adapter: See :attr:`Weights.adapter`.
 
         Raises:
             ModelNotFoundError: There are no weights, or files are missing.
@@ -121,6 +136,8 @@ class StoredWeights:
         self._folder = folder
         self._shapes = model.shapes
         self._updates = updates or {}
+        self.adapter: Matrices = adapter or {}
+        """See :attr:`Weights.adapter`."""
         self._places = parameter_places(folder, model)
 
     def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
@@ -138,10 +155,14 @@ class StoredWeights:
         require_room(needed, f"the weights of {self._folder}, {values:,} values,")
         return {name: self.tensor(name, layout, target) for name in self._shapes}
 
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Return the values of one; see :meth:`Weights.array`. Errors as :meth:`load`."""
+        return self._rows(name, (0, self._shapes[name][0]), np.dtype(np.float32))
+
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield each tensor; see :meth:`Weights.arrays`. Errors as :meth:`load`."""
-        for name, shape in self._shapes.items():
-            yield name, self._rows(name, (0, shape[0]), np.dtype(np.float32))
+        for name in self._shapes:
+            yield name, self.array(name)
 
     def tensor(self, name: str, layout: Layout | None, dtype: DTypeLike) -> jax.Array:
         """Return one of the weights; see :meth:`Weights.tensor`. Errors as :meth:`load`."""
@@ -180,10 +201,10 @@ class StoredWeights:
         width = math.prod(shape[1:])
         values = _buffer((rows[1] - rows[0]) * width, target)
         if len(places) == 1:
-            _fill(values, places[0], rows[0] * width)
+            fill(values, places[0], rows[0] * width)
         else:
             for place, row in zip(places[slice(*rows)], values.reshape(-1, width), strict=True):
-                _fill(row, place, 0)
+                fill(row, place, 0)
         return values.reshape(rows[1] - rows[0], *shape[1:])
 
 
@@ -224,58 +245,6 @@ def stored_types(folder: Path, model: Model) -> dict[str, str]:
     return {name: stored[-1].entry.tensor.dtype for name, stored in places.items()}
 
 
-def read_blocks(place: Place, first: int, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield ``count`` stored values from value ``first`` on, in blocks with their offsets.
-
-    A block is overwritten by the next one.
-
-    Raises:
-        ModelConfigError: The file has become shorter.
-        OSError: The file cannot be read.
-    """
-    dtype = FLOATS[place.entry.tensor.dtype]
-    buffer = np.empty(min(count, BLOCK_VALUES), dtype)
-    with place.path.open("rb", buffering=0) as file:
-        file.seek(place.start + first * dtype.itemsize)
-        for begin in range(0, count, BLOCK_VALUES):
-            block = buffer[: min(BLOCK_VALUES, count - begin)]
-            rest = block.view(np.uint8).data
-            while rest:
-                size = file.readinto(rest)
-                if not size:
-                    raise ModelConfigError(f"{place.path} is cut or damaged: fetch it again")
-                rest = rest[size:]
-            yield begin, block
-
-
-def read_tensor(place: Place) -> NDArray[np.float32]:
-    """Return a stored tensor as float32.
-
-    Raises:
-        ModelConfigError: The file is damaged, or a value is not finite.
-        OSError: The file cannot be read.
-    """
-    shape = place.entry.tensor.shape
-    values = np.empty(math.prod(shape), np.float32)
-    _fill(values, place, 0)
-    return values.reshape(shape)
-
-
-def _fill(values: NDArray[Any], place: Place, first: int) -> None:
-    """Fill an array with stored values from value ``first`` on, in the array's type.
-
-    Raises:
-        ModelConfigError: The file is damaged, or a value is not finite as float32.
-        OSError: The file cannot be read.
-    """
-    with np.errstate(over="ignore"):
-        for begin, block in read_blocks(place, first, values.size):
-            wide = block.astype(np.float32, copy=False)
-            if not np.isfinite(wide).all():
-                raise _not_finite(place)
-            values[begin : begin + block.size] = block if block.dtype == values.dtype else wide
-
-
 def _by_rows(
     sharding: Any, shape: tuple[int, ...]
 ) -> Mapping[Rows, list[tuple[jax.Device, tuple[slice, ...]]]]:
@@ -302,20 +271,3 @@ def _buffer(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     raw = np.empty(count * dtype.itemsize + _BORROWED, np.uint8)
     offset = (_OFF - raw.ctypes.data) % _BORROWED
     return raw[offset : offset + count * dtype.itemsize].view(dtype)
-
-
-def _not_finite(place: Place) -> ModelConfigError:
-    """Return the error for a tensor with values that are not finite; reads all of it."""
-    shape = place.entry.tensor.shape
-    bad, first = 0, None
-    for begin, block in read_blocks(place, 0, math.prod(shape)):
-        wrong = np.flatnonzero(~np.isfinite(block.astype(np.float32)))
-        if wrong.size and first is None:
-            first = begin + int(wrong[0])
-        bad += wrong.size
-    where = [int(index) for index in np.unravel_index(first or 0, shape)]
-    return ModelConfigError(
-        f"{place.path}: {place.name} holds {bad} values of {math.prod(shape)} that are NaN or "
-        f"infinite, the first at {where}: the model is damaged; take an earlier checkpoint, or "
-        "fetch it again"
-    )

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from safetensors.numpy import save_file
 
 from tailrace.formats.canonical import sha256_file, sha256_json
 from tailrace.formats.model.files import size_problem
@@ -23,7 +16,6 @@ from tailrace.formats.model.safetensors_header import (
 )
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError, ModelNotFoundError
-from training.machine.file_errors import as_os_errors
 
 WEIGHTS = "model.safetensors"
 """File name of weights in one file."""
@@ -31,10 +23,6 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """File name of the index of several files: tensor name to file name."""
 
-MAX_SHARD_BYTES = 5_000_000_000
-"""Largest size of a weight file in bytes; larger weights are split."""
-
-_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHOWN = 5
 _COMPARED_BYTES = 1 << 20
@@ -65,32 +53,6 @@ def list_weights(folder: Path) -> list[Path]:
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     problems = [problem for problem in lacks(names) if "weights" in problem or "adapter" in problem]
     raise ModelNotFoundError(f"{folder} has no weights: {'; '.join(problems)}")
-
-
-def write_weights(
-    folder: Path, params: Mapping[str, Any], max_shard_bytes: int = MAX_SHARD_BYTES
-) -> None:
-    """Write one file, or several with an index above ``max_shard_bytes``.
-
-    Equal parameters give equal bytes. Weights of an earlier save are removed. Raises
-    :class:`OSError`.
-    """
-    for path in folder.iterdir():
-        if path.name in (WEIGHTS, INDEX) or _SHARD.fullmatch(path.name):
-            path.unlink()
-    shards = list(_shards(params, max_shard_bytes))
-    if len(shards) == 1:
-        _write_file(folder / WEIGHTS, params, shards[0])
-        return
-    places: dict[str, str] = {}
-    for number, names in enumerate(shards, start=1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(folder / file, params, names)
-        places.update(dict.fromkeys(names, file))
-    size = sum(value.nbytes for value in params.values())
-    index = {"metadata": {"total_size": size}, "weight_map": places}
-    text = json.dumps(index, indent=2, sort_keys=True) + "\n"
-    (folder / INDEX).write_text(text, encoding="utf-8")
 
 
 def weights_digest(folder: Path) -> str:
@@ -175,24 +137,3 @@ def _read_index(path: Path) -> dict[str, str]:
         return weight_places(read_object(path.read_bytes()))
     except ValueError as error:
         raise ModelConfigError(f"{path} {error}") from error
-
-
-def _shards(params: Mapping[str, Any], limit: int) -> Iterator[list[str]]:
-    """Yield the tensor names of each file, in sorted order."""
-    names: list[str] = []
-    size = 0
-    for name, value in sorted(params.items()):
-        if names and size + value.nbytes > limit:
-            yield names
-            names, size = [], 0
-        names.append(name)
-        size += value.nbytes
-    yield names
-
-
-def _write_file(path: Path, params: Mapping[str, Any], names: list[str]) -> None:
-    tensors = {name: np.ascontiguousarray(params[name]) for name in names}
-    with as_os_errors(path):
-        save_file(tensors, str(path), metadata={"format": "pt"})
-    # The library makes the file readable by its owner only, unlike the folder's other files.
-    path.chmod(path.parent.stat().st_mode & 0o666)

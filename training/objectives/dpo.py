@@ -61,8 +61,9 @@ class DpoObjective:
         """Return the log-probabilities of both answers of each pair, [B, 2], in nats."""
         answers = jax.tree.map(lambda values: values.reshape(-1, values.shape[-1]), rows[:3])
         tokens, targets, weights = answers
+        lengths = None if rows.lengths is None else rows.lengths.reshape(-1)
         still = replace(model, dropout_key=None)
-        hidden = still.hidden(Batch(tokens, targets, weights))
+        hidden = still.hidden(Batch(tokens, targets, weights, lengths=lengths))
         if model.by_block:
             sums = rowwise_log_probs(model.decoder.logits, hidden, targets, weights)
         else:

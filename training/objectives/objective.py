@@ -15,6 +15,7 @@ from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
 from training.models.attention import AttentionMask
+from training.models.experts.balance import RouterLog, RouterSums
 from training.models.family import Decoder
 from training.models.unpacked import Slots, example_mask
 from training.objectives.losses import TokenScores
@@ -40,10 +41,15 @@ class BoundModel:
     """True if logits are computed a block at a time, which needs a frozen output layer."""
     slots: Slots | None = None
     """Sizes for attention by example; None for attention over whole rows."""
+    routers: list[RouterSums] | None = None
+    """Receiver of the decisions of a mixture's routers; None for none."""
 
     def hidden(self, rows: Batch) -> jax.Array:
         """Return the last hidden states [B, T, C] of rows [B, T]."""
         mask, positions = attention_inputs(rows, self.slots)
+        if self.routers is not None:
+            mixture: Any = self.decoder
+            mixture.router_log = RouterLog(real_tokens(rows), self.routers)
         hidden, _ = self.decoder.hidden(
             rows.tokens, positions, mask, dropout_key=self.dropout_key, remat=self.remat
         )
@@ -133,3 +139,13 @@ def attention_inputs(rows: Batch, slots: Slots | None = None) -> tuple[Attention
         return example_mask(segments, positions, slots), positions
     same = segments[:, :, None] == segments[:, None, :]
     return causal & same, positions
+
+
+def real_tokens(rows: Batch) -> jax.Array:
+    """Return 1 for the tokens of examples and 0 for padding, in the shape of ``rows.tokens``."""
+    if rows.segments is not None:
+        return (jnp.asarray(rows.segments) > 0).astype(jnp.float32)
+    if rows.lengths is None:
+        raise ValueError("rows of one example need their lengths")
+    columns = jnp.arange(rows.tokens.shape[-1])
+    return (columns < jnp.asarray(rows.lengths)[..., None]).astype(jnp.float32)

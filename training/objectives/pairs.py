@@ -79,12 +79,15 @@ class PairCollator(Collator):
             np.zeros(shape, np.int32),
             np.zeros(shape, np.float32),
             reference=np.zeros(shape[:3], np.float32),
+            lengths=np.zeros(shape[:3], np.int32),
         )
         for k, pairs in enumerate(steps):
             for b, pair in enumerate(pairs):
                 for side, answer in enumerate(_answers(pair)):
                     length = len(answer.tokens) - 1
                     put(batch, (k, b, side, slice(length)), answer)
+                    if batch.lengths is not None:
+                        batch.lengths[k, b, side] = length
                 if batch.reference is not None and pair.reference is not None:
                     batch.reference[k, b] = pair.reference
         return batch

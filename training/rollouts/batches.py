@@ -41,12 +41,13 @@ class AnswerRows:
             return None
         examples = [self._example(prompts[rollout.prompt_index], rollout) for rollout in learnt]
         batch = self.empty(max(example.inputs for example in examples))
-        sampled = batch.sampled
-        if sampled is None:
-            raise AssertionError("the rows of answers have sampled values")
+        sampled, lengths = batch.sampled, batch.lengths
+        if sampled is None or lengths is None:
+            raise AssertionError("the rows of answers have lengths and sampled values")
         for row, (rollout, example) in enumerate(zip(learnt, examples, strict=True)):
             length, count = example.inputs, len(rollout.token_ids)
             put(batch, (0, row, slice(length)), example)
+            lengths[0, row] = length
             sampled.answers[0, row] = 1
             sampled.advantages[0, row] = rollout.advantage
             sampled.sampler[0, row, length - count : length] = rollout.logprobs
@@ -67,6 +68,7 @@ class AnswerRows:
                 np.zeros(shape[:2], np.float32),
                 np.zeros(shape, np.float32),
             ),
+            lengths=np.zeros(shape[:2], np.int32),
         )
 
     def _example(self, prompt: Example, rollout: Rollout) -> Example:

@@ -110,6 +110,7 @@ def run_training(
     """
     paths.split.parent.mkdir(parents=True, exist_ok=True)
     start = prepare(model, train, records, folder, clock, paths.split.parent)
+    train = start.train
     observer.check_stop()
     start = with_reference(start, train, observer, resume, references)
     if start.reference is not None:

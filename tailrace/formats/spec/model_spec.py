@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,15 @@ from tailrace.formats.wording import unknown_name
 
 MAX_TEMPLATE_TEXT = 200_000
 """Maximum length of a chat template in a spec, in characters."""
+
+
+class AdapterUse(enum.StrEnum):
+    """Use of a LoRA adapter that was imported on its base model."""
+
+    MERGE = "merge"
+    """The weights contain it, and a training changes them as any others."""
+    CONTINUE = "continue"
+    """The training goes on with its matrices, next to the frozen weights of the base model."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,11 @@ class ModelSpec:
         default={},
         max_length=64,
     )
+    adapter: AdapterUse | None = key(
+        "Use of a LoRA adapter that was imported on its base model: merged into the weights, or "
+        "continued by the training (default: `merge`).",
+        default=None,
+    )
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of source, preset and chat template."""
@@ -70,4 +85,7 @@ class ModelSpec:
         if self.preset is not None:
             problem = unknown_name(self.preset, tuple(catalog.PRESETS))
             violations += [Violation(f"{path}.preset", problem)] if problem else []
+            if self.adapter is not None:
+                where = f"{path or 'model'}.adapter"
+                violations.append(Violation(where, "needs source: a preset has no adapter"))
         return violations

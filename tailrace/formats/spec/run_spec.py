@@ -214,6 +214,10 @@ class RunSpec:
             violations.append(
                 Violation("train", "the run has no stage: give train, infer, or both")
             )
+        if self.train is None and self.model is not None and self.model.adapter is not None:
+            violations.append(
+                Violation("model.adapter", "has no use without a train block: predictions merge it")
+            )
         if self.train is None and self.model is not None and self.model.preset is not None:
             violations.append(
                 Violation("model.preset", "starts from random weights: add a train block to use it")

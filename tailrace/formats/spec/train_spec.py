@@ -255,6 +255,14 @@ class TrainSpec:
     gradient_clip: float = key(
         "Largest global gradient norm; 0 turns clipping off.", default=1.0, minimum=0
     )
+    router_aux_loss_coef: float | None = key(
+        "Factor of the load-balancing loss of a mixture of experts (arXiv:2101.03961); 0 turns it "
+        "off (default: the model's own factor if its config.json sets `output_router_logits`, "
+        "else 0).",
+        default=None,
+        minimum=0,
+        maximum=100,
+    )
     seed: int = key(
         "Seed of initial weights, data order and dropout.",
         default=42,

@@ -87,7 +87,7 @@ def test_merged_equals_beside(
     network = {"gpt2": model, "llama": llama}[family]
     trainable, trained, frozen, params = make(network, base_dtype=base_dtype)
     beside = logits(trainable, trained, frozen)
-    whole = trainable.merge(trained, params)
+    whole = dict(trainable.merge(trained, params))
     zero = {name: np.zeros_like(value) for name, value in trained.items()}
     plain, *_ = make(network)
     np.testing.assert_allclose(logits(plain, zero, whole), beside, rtol=1e-4, atol=1e-5)

@@ -17,7 +17,7 @@ from training.data.chat_format import ChatFormat
 from training.data.encode import Encoding, encode_records
 from training.data.example_store import Example
 from training.loop.lora import LoraAdapter
-from training.loop.steps import accumulate, batch_loss, compile_evaluation
+from training.loop.steps import BatchLoss, accumulate, compile_evaluation
 from training.loop.trainable import AllWeights
 from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model, Params
@@ -71,7 +71,7 @@ def gradients(
 ) -> Found:
     model, params = network
     layout = Layout.of(model.family.model_type, make_mesh(MeshSpec(), 1))
-    loss_of = batch_loss(SFT, AllWeights(model, jnp.float32), remat=remat)
+    loss_of = BatchLoss(SFT, AllWeights(model, jnp.float32), remat=remat)
     rows = jax.tree.map(lambda values: values[0], batch)
     loss, _, gradients = jax.jit(accumulate(SFT, loss_of, layout, micro))(params, {}, rows, KEY)
     return loss, gradients
@@ -143,7 +143,7 @@ def test_layers_are_computed_again_where_it_is_asked_for(
         sliding = model_from_config({**MISTRAL, "vocab_size": len(tokenizer)})
         network = (sliding, random(sliding))
     model, params = network
-    loss_of = batch_loss(SFT, AllWeights(model, jnp.float32), remat=remat)
+    loss_of = BatchLoss(SFT, AllWeights(model, jnp.float32), remat=remat)
     rows = jax.tree.map(lambda values: values[0], Collator(12).collate([examples]))
     traced = jax.make_jaxpr(jax.grad(loss_of, has_aux=True))(params, {}, rows, jnp.float32(1), None)
     assert ("remat" in str(traced) or "checkpoint" in str(traced)) is remat
@@ -162,9 +162,7 @@ def test_logits_of_one_block_at_a_time(
     total = jnp.float32(rows.weights.sum())
 
     def gradients_with(by_block: bool) -> Found:
-        of = jax.jit(
-            jax.value_and_grad(batch_loss(SFT, trainable, by_block=by_block), has_aux=True)
-        )
+        of = jax.jit(jax.value_and_grad(BatchLoss(SFT, trainable, by_block=by_block), has_aux=True))
         (loss, _), gradients = of(trained, frozen, rows, total, None)
         return loss, gradients
 
@@ -177,7 +175,7 @@ def test_bfloat16_is_close_and_its_gradients_are_float32(
     network: tuple[Model, Params], examples: list[Example], plain: Found
 ) -> None:
     model, params = network
-    loss_of = batch_loss(SFT, AllWeights(model, jnp.bfloat16))
+    loss_of = BatchLoss(SFT, AllWeights(model, jnp.bfloat16))
     rows = jax.tree.map(lambda values: values[0], Collator(12).collate([examples]))
     total = jnp.float32(rows.weights.sum())
     compiled = jax.jit(jax.value_and_grad(loss_of, has_aux=True))

@@ -18,9 +18,10 @@ import jax
 import numpy as np
 
 from tailrace.formats.spec.run_spec import MeshSpec, TrainSpec
+from tests.unit.training.machine.distinct_families import DISTINCT
 from training.data.batches import Batch, Collator
 from training.data.example_store import Example
-from training.loop.steps import accumulate, batch_loss
+from training.loop.steps import BatchLoss, accumulate
 from training.loop.trainable import choose_trainable
 from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
@@ -56,9 +57,6 @@ EXPERTS = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 16,
 }
-DISTINCT = ("gpt2", "llama", "olmo2", "gemma3_text", "phi3", "qwen3_moe")
-"""Families with layers of their own; the others split the same weights in the same way."""
-
 MESHES = {"one": MeshSpec(data=1), "eight": MeshSpec(data=2, fsdp=2, tensor=2)}
 SPEC = TrainSpec(batch_size=32, max_seq_length=65, packing=True)
 
@@ -81,7 +79,7 @@ def computed(model_type: str, mesh: str) -> tuple[float, dict[str, Any]]:
     layout = Layout.of(model_type, make_mesh(MESHES[mesh], 8))
     objective, trainable = make_objective(SPEC), choose_trainable(model, SPEC)
     slots = Slots.of(SPEC.batch_size, 16) if mesh == "one" else None
-    loss_of = batch_loss(objective, trainable, slots=slots)
+    loss_of = BatchLoss(objective, trainable, slots=slots)
     trained, frozen = trainable.start(HeldWeights(model.init(0)), layout)
     compute = jax.jit(accumulate(objective, loss_of, layout, None))
     rows = layout.split_rows(packed_rows())

@@ -146,7 +146,7 @@ def adapted(mesh: str, root: Path) -> dict[str, Any]:
     params = model_from_config(CONFIGS["llama"]).init(0)
     made = trainer("llama", mesh, adapter=True)
     trained = made.train(HeldWeights(params), root / "adapted" / mesh, curve)
-    merged = made.trainable.merge(trained.params, params)
+    merged = dict(made.trainable.merge(trained.params, params))
     return {
         "losses": curve.losses,
         "evaluations": curve.evaluations,

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.training.machine.distinct_families import DISTINCT
+
 pytestmark = pytest.mark.timeout(400)
 """Eight devices on few cores take their time when the machine is busy."""
 
@@ -30,9 +32,7 @@ def probed() -> dict[str, Any]:
     return figures
 
 
-@pytest.mark.parametrize(
-    "model_type", ["gpt2", "llama", "olmo2", "gemma3_text", "phi3", "qwen3_moe"]
-)
+@pytest.mark.parametrize("model_type", DISTINCT)
 def test_eight_devices_compute_the_loss_and_gradients_of_one(
     probed: dict[str, Any], model_type: str
 ) -> None:

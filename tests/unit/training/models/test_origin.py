@@ -195,8 +195,9 @@ def test_a_value_beyond_its_type_is_refused(tmp_path: Path, traces: list[Trace])
     params = start.weights.load()
     params["transformer.ln_f.weight"] = params["transformer.ln_f.bias"] + 1e5
     with pytest.raises(ModelConfigError, match=r"transformer.ln_f.weight; set train.save_dtype"):
-        start.origin.cast(params, SaveDtype.SOURCE)
-    start.origin.cast(params, SaveDtype.BFLOAT16)
+        save_trained(tmp_path / "final", start, params, SaveDtype.SOURCE)
+    assert not (tmp_path / "final" / "model.safetensors").exists()
+    save_trained(tmp_path / "final", start, params, SaveDtype.BFLOAT16)
 
 
 def test_a_base_model_without_a_template_is_asked_as_it_was_taught(

@@ -15,14 +15,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from training.errors import ModelConfigError
-from training.models import stored_weights
+from training.models import tensor_blocks
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.models.stored_weights import HeldWeights, StoredWeights
-from training.models.weights import (
-    WEIGHTS,
-    write_weights,
-)
+from training.models.weight_writer import write_weights
+from training.models.weights import WEIGHTS
 
 ROOT = Path(__file__).parents[4]
 
@@ -152,7 +150,7 @@ def test_values_are_rounded_to_the_nearest_of_the_target_type(
 def test_a_tensor_of_several_blocks_is_read_as_a_whole(
     folder: Path, model: Model, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_weights, "BLOCK_VALUES", 7)
+    monkeypatch.setattr(tensor_blocks, "BLOCK_VALUES", 7)
     assert_equal(StoredWeights(folder, model).load(), params)
 
 
@@ -162,7 +160,7 @@ def test_values_that_are_not_finite_are_counted_over_all_blocks(
     damaged = np.array(params["transformer.wpe.weight"])
     damaged[3, 5], damaged[60, 0] = np.nan, np.inf
     rewrite(folder, **{"transformer.wpe.weight": damaged})
-    monkeypatch.setattr(stored_weights, "BLOCK_VALUES", 100)
+    monkeypatch.setattr(tensor_blocks, "BLOCK_VALUES", 100)
     message = r"wpe.weight holds 2 values of 1024 that are NaN .* first at \[3, 5\]"
     with pytest.raises(ModelConfigError, match=message):
         StoredWeights(folder, model).load()

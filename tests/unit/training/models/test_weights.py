@@ -13,13 +13,8 @@ from safetensors.numpy import load_file, save_file
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
 from training.models.stored_weights import StoredWeights
-from training.models.weights import (
-    INDEX,
-    WEIGHTS,
-    list_weights,
-    weights_digest,
-    write_weights,
-)
+from training.models.weight_writer import write_weights
+from training.models.weights import INDEX, WEIGHTS, list_weights, weights_digest
 
 WIDEST = 320 * 16 * 4
 """Bytes of the largest tensor of the tiny model."""

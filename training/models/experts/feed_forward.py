@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec
 from tailrace.formats.model.families.family import EXPERTS, TENSOR
 from tailrace.formats.model.families.mixture import MixtureConfig
 from training.machine.sharding import BATCH_AXES
-from training.models.grouped import group
+from training.models.experts.balance import RouterLog
+from training.models.experts.grouped import group
 from training.models.initializers import Initializer
 from training.models.layers import ACTIVATIONS, matmul_transposed
 
@@ -134,9 +135,12 @@ class SparseFeedForward(nnx.Module):
         self.gate = Router(config, initializer)
         self.experts = Experts(config, initializer)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map [B, T, C] to [B, T, C]."""
-        shares, experts = jax.lax.top_k(self.gate(x), self.active)
+    def __call__(self, x: jax.Array, routers: RouterLog | None = None) -> jax.Array:
+        """Map [B, T, C] to [B, T, C]; the router's decisions are added to ``routers``."""
+        probabilities = self.gate(x)
+        shares, experts = jax.lax.top_k(probabilities, self.active)
+        if routers is not None:
+            routers.add(probabilities, experts)
         if self.normalized:
             shares = shares / shares.sum(axis=-1, keepdims=True)
         mapped: jax.Array = self.experts(x, experts, shares)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from training.models.grouped import group
+from training.models.experts.grouped import group
 
 EXPERTS, INPUTS, OUTPUTS = 5, 6, 4
 ASSIGNED = [3, 0, 3, 3, 1, 3, 0, 3, 3, 3, 3, 3, 3]

@@ -1,0 +1,1 @@
+"""Layers of experts: routers, grouped products, and the balance of their load."""
