@@ -241,13 +241,25 @@ class BatchLoss:
 
 
 def _loss_on(
-    objective: Objective, layout: Layout, trainable: TrainableSplit, **options: Any
+    objective: Objective,
+    layout: Layout,
+    trainable: TrainableSplit,
+    *,
+    remat: bool = False,
+    slots: Slots | None = None,
+    balance: RouterBalance | None = None,
 ) -> BatchLoss:
-    """Return the loss for rows on a mesh; ``options`` are fields of :class:`BatchLoss`."""
-    by_block = _is_by_block(trainable, layout)
-    # Slots may hold examples of any row, which would have to travel between devices.
-    slots = options.pop("slots", None) if layout.row_parts == 1 else None
-    return BatchLoss(objective, trainable, layout, by_block=by_block, slots=slots, **options)
+    """Return the loss for rows on a mesh."""
+    return BatchLoss(
+        objective,
+        trainable,
+        layout,
+        remat=remat,
+        by_block=_is_by_block(trainable, layout),
+        # Slots may hold examples of any row, which would have to travel between devices.
+        slots=slots if layout.row_parts == 1 else None,
+        balance=balance,
+    )
 
 
 def accumulate(

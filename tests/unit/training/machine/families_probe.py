@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 os.environ["XLA_FLAGS"] = (
@@ -21,6 +22,7 @@ from tailrace.formats.spec.run_spec import MeshSpec, TrainSpec
 from tests.unit.training.machine.distinct_families import DISTINCT
 from training.data.batches import Batch, Collator
 from training.data.example_store import Example
+from training.loop.router_balance import choose_balance
 from training.loop.steps import BatchLoss, accumulate
 from training.loop.trainable import choose_trainable
 from training.machine.sharding import Layout, make_mesh
@@ -59,6 +61,8 @@ EXPERTS = {
 }
 MESHES = {"one": MeshSpec(data=1), "eight": MeshSpec(data=2, fsdp=2, tensor=2)}
 SPEC = TrainSpec(batch_size=32, max_seq_length=65, packing=True)
+FACTOR = 0.5
+"""Factor of the balance of experts."""
 
 
 def packed_rows() -> Batch:
@@ -77,9 +81,11 @@ def computed(model_type: str, mesh: str) -> tuple[float, dict[str, Any]]:
     sizes = GPT2 if model_type == "gpt2" else {**LLAMA, **EXPERTS}
     model = model_from_config({"model_type": model_type, **sizes})
     layout = Layout.of(model_type, make_mesh(MESHES[mesh], 8))
-    objective, trainable = make_objective(SPEC), choose_trainable(model, SPEC)
+    spec = replace(SPEC, router_aux_loss_coef=FACTOR if model.dimensions.experts else None)
+    objective, trainable = make_objective(spec), choose_trainable(model, spec)
     slots = Slots.of(SPEC.batch_size, 16) if mesh == "one" else None
-    loss_of = BatchLoss(objective, trainable, slots=slots)
+    balance = choose_balance(model, spec)
+    loss_of = BatchLoss(objective, trainable, layout, slots=slots, balance=balance)
     trained, frozen = trainable.start(HeldWeights(model.init(0)), layout)
     compute = jax.jit(accumulate(objective, loss_of, layout, None))
     rows = layout.split_rows(packed_rows())
