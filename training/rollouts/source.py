@@ -218,7 +218,11 @@ class RolloutSource:
     def _starting_values(self, trained: Params) -> Params:
         """Return the trained values of the model that the training started from."""
         if self._starting is None:
-            if isinstance(self._trainable, LoraAdapter):
+            continued = self._start.weights.adapter
+            if continued:
+                values = {name: jnp.asarray(continued[name]) for name in trained}
+                self._starting = self._layout.place(values)
+            elif isinstance(self._trainable, LoraAdapter):
                 # An adapter of zeros adds nothing, as a fresh one does.
                 self._starting = {name: jnp.zeros_like(value) for name, value in trained.items()}
             else:

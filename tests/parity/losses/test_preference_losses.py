@@ -1,4 +1,4 @@
-"""Losses of pairs and their derivatives, as TRL computes them; see make_goldens.py."""
+"""Losses of pairs and their derivatives, as TRL computes them; see make_preference_goldens.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tailrace.formats.schema import parse
 from tailrace.formats.spec.methods import DpoSpec
 from training.objectives.preference_losses import PairScores, pair_losses
 
-GOLDENS = json.loads(Path(__file__).with_name("losses.json").read_text())
+GOLDENS = json.loads(Path(__file__).with_name("preference_losses.json").read_text())
 
 
 @pytest.mark.parametrize("case", GOLDENS["cases"])

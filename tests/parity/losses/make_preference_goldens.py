@@ -1,6 +1,6 @@
 """Goldens of preference losses, from the loss functions of the installed TRL.
 
-``python -m tests.parity.preferences.make_goldens`` needs torch and trl. Every case has the loss of
+``python -m tests.parity.losses.make_preference_goldens`` needs torch and trl. Every case has the loss of
 each pair and its derivative by each log-probability of a token, for the same log-probabilities,
 those of the reference, and masks.
 
@@ -28,7 +28,7 @@ from trl.experimental.cpo.cpo_trainer import CPOTrainer
 from trl.experimental.orpo.orpo_trainer import ORPOTrainer
 from trl.trainer.dpo_trainer import DPOTrainer
 
-PATH = Path(__file__).with_name("losses.json")
+PATH = Path(__file__).with_name("preference_losses.json")
 
 CASES: dict[str, dict[str, Any]] = {
     "sigmoid": {"loss": "sigmoid", "beta": 0.1},
