@@ -1,8 +1,8 @@
 """Goldens of preference losses, from the loss functions of the installed TRL.
 
-``python -m tests.parity.losses.make_preference_goldens`` needs torch and trl. Every case has the loss of
-each pair and its derivative by each log-probability of a token, for the same log-probabilities,
-those of the reference, and masks.
+``python -m tests.parity.losses.make_preference_goldens`` needs torch and trl. Every case has the
+loss of each pair and its derivative by each log-probability of a token, for the same
+log-probabilities, those of the reference, and masks.
 
 - ``sigmoid``, ``ipo`` and ``hinge``: ``DPOTrainer._compute_loss``, one pair at a time.
 - ``cdpo``: TRL's DPOTrainer has no label smoothing for this loss; ``CPOTrainer.cpo_loss`` has the
