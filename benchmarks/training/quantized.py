@@ -13,6 +13,7 @@ import tempfile
 import time
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def stored(frozen: Params) -> dict[str, int]:
     }
 
 
-def relative_error(start: Start, frozen: Params) -> float:
+def relative_error(start: Start, frozen: dict[str, Any]) -> float:
     """Return the root mean square error of all quantized weights, over that of the weights."""
     errors, squares = 0.0, 0.0
     for name, stored_weight in frozen.items():

@@ -226,6 +226,6 @@ def _wide(block: NDArray[Any]) -> NDArray[Any]:
 
 
 def _write_all(file: Any, block: NDArray[Any]) -> None:
-    rest = memoryview(block.view(np.uint8))
+    rest = block.view(np.uint8).data
     while rest:
         rest = rest[file.write(rest) :]
