@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from tailrace.formats.data.message import Message, Role
@@ -52,7 +52,7 @@ class Conversation:
         self._exchanges.clear()
         self.last = None
 
-    def ask(self, question: str) -> Iterator[Parts]:
+    def ask(self, question: str) -> Generator[Parts, None, None]:
         """Yield the parts of the answer as they come, then store the exchange.
 
         An exception thrown in, such as KeyboardInterrupt, ends the answer; what has come is stored.

@@ -152,12 +152,13 @@ def compile_all(programs: RowPrograms, params: Params, shapes: Shapes) -> int:
         if columns > state.columns:
             programs.shrink(grown := programs.grow(state, columns), state.columns)
             state = grown
+            count += 2
         settings = RowSettings.greedy(shapes.slots)
         _, state = programs.decode(params, state, idle, settings, np.int32(shapes.slots))
         fitting = [rows for width, rows in prefilled.items() if width <= columns]
         for rows in fitting:
             state = programs.insert(state, rows, nowhere)
-        count += 3 + len(fitting)
+        count += 1 + len(fitting)
     jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     _log.info("%d programs are compiled, in %.1f s", count, time.perf_counter() - begin)
     return count

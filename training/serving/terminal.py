@@ -89,8 +89,9 @@ class Terminal:
 
     def _answer(self, question: str) -> None:
         try:
-            for parts in self._conversation.ask(question):
-                self._show(parts)
+            with contextlib.closing(self._conversation.ask(question)) as answer:
+                for parts in answer:
+                    self._show(parts)
         except KeyboardInterrupt:
             if not self._is_person:
                 raise

@@ -14,6 +14,7 @@ from tailrace.formats.data.message import (
     MAX_MESSAGES,
     MAX_TOOLS,
     Message,
+    Role,
     conversation_violations,
     tool_violations,
 )
@@ -75,6 +76,17 @@ class StreamOptions:
     include_obfuscation: bool = key("No effect: no padding is sent.", default=False)
 
 
+@dataclass(frozen=True)
+class ChatMessage(Message):
+    """Message of a conversation; an answer may be empty, as models give such."""
+
+    def violations(self, path: str) -> list[Violation]:
+        """Return the violations of a message."""
+        if self.role is Role.ASSISTANT:
+            return self._foreign_keys(path)
+        return super().violations(path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingRequest:
     """Fields of both endpoints."""
@@ -113,7 +125,7 @@ class SamplingRequest:
 class ChatRequest(SamplingRequest):
     """Body of ``/v1/chat/completions``."""
 
-    messages: list[Message] = key("The conversation.", max_length=MAX_MESSAGES)
+    messages: list[ChatMessage] = key("The conversation.", max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = key(
         "Maximum number of new tokens; the newer name of max_tokens.", default=None, minimum=1
     )

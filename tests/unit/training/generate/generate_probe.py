@@ -18,10 +18,15 @@ import numpy as np
 
 from tailrace.formats.spec.run_spec import MeshSpec
 from tests.unit.training.machine.mesh_probe import CONFIGS
+from tests.unit.training.serving.conftest import Received
 from training.generate.generator import Generator
 from training.generate.placement import generation_layout
 from training.generate.sampling import Sampling
 from training.models.registry import model_from_config
+from training.serving.engine import Engine
+from training.serving.programs import RowPrograms
+from training.serving.running import STEPS
+from training.serving.shapes import Shapes, compile_all
 
 MESH = MeshSpec(fsdp=2, tensor=2)
 
@@ -45,7 +50,33 @@ def main() -> dict[str, Any]:
             seen[f"{family}/{name}"] = sorted(made)
             if layout is not None:
                 seen[f"{family}/mesh"] = layout.name
+    seen["served"] = served("llama", prompts)
     return seen
+
+
+def served(family: str, prompts: list[list[int]]) -> dict[str, list[list[int]]]:
+    """Return the tokens of an engine on all devices, and those of the generator on one."""
+    model = model_from_config(CONFIGS[family])
+    params, layout = model.init(0), generation_layout(model, MESH)
+    assert layout is not None
+    settings: dict[str, Any] = {"max_new_tokens": 6, "temperature": 0.8, "seed": 3}
+    numbers = [0] * len(prompts)
+    parts = Generator(model, params, {0}).generate(
+        prompts, Sampling(**settings), 6, numbers=numbers
+    )
+    alone = sorted((each.index, each.tokens) for part in parts for each in part)
+    shapes = Shapes.of(model, 6, None, layout.row_parts)
+    programs = RowPrograms(model, {0}, STEPS, layout)
+    split = layout.put(params)
+    compile_all(programs, split, shapes)
+    engine = Engine(programs, split, frozenset({0}), shapes, places=20)
+    jobs = [Received(prompt, **settings) for prompt in prompts]
+    for received in jobs:
+        engine.submit([received.job])
+    engine.start()
+    shared = [received.tokens() for received in jobs]
+    engine.close("the probe has ended")
+    return {"one": [tokens for _, tokens in alone], "all": shared}
 
 
 if __name__ == "__main__":

@@ -291,6 +291,7 @@ def test_the_same_on_eight_devices() -> None:
         for alone, shared in zip(seen[f"{family}/one"], seen[f"{family}/all"], strict=True):
             assert alone[:2] == shared[:2]
             np.testing.assert_allclose(shared[2], alone[2], atol=1e-4)
+    assert seen["served"]["all"] == seen["served"]["one"]
 
 
 @pytest.mark.parametrize("logprobs", [False, True])

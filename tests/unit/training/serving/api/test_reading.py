@@ -67,6 +67,11 @@ def test_an_answer_can_be_sent_back_as_it_came() -> None:
     assert messages[2].role is Role.TOOL
 
 
+def test_an_answer_may_be_empty_but_not_a_question() -> None:
+    assert chat(messages=[HI, {"role": "assistant", "content": ""}, HI]).messages[1].content == ""
+    assert "messages[0].content: is blank" in str(refusal(messages=[{"role": "user"}]))
+
+
 def test_arguments_that_are_not_json_are_named() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{a"}}
     error = refusal(messages=[HI, {"role": "assistant", "tool_calls": [call]}])
