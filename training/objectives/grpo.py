@@ -6,7 +6,7 @@ answers and rewards them. Shapes: B answers, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ class GrpoObjective:
         targets, weights = rows.targets, rows.weights
         if model.by_block:
             return blockwise_token_scores(decoder.logits, hidden, targets, weights, temperature)
-        return token_scores(decoder.logits(hidden), targets, weights, temperature)
+        return _answer_scores(
+            decoder.logits, hidden, rows, self._options.max_new_tokens, temperature
+        )
 
     def loss(
         self, model: BoundModel, rows: Batch, normalizer: jax.Array
@@ -99,3 +101,30 @@ def _sampled(rows: Batch) -> SampledValues:
     if rows.sampled is None:
         raise ValueError("rows of a dataset have no advantages: sample answers first")
     return rows.sampled
+
+
+def _answer_scores(
+    score: Callable[[jax.Array], jax.Array],
+    hidden: jax.Array,
+    rows: Batch,
+    longest: int,
+    temperature: float,
+) -> TokenScores:
+    """Return :func:`token_scores` of ``score(hidden)`` with logits for answers alone.
+
+    Each row has at most ``longest`` tokens with a weight, one after another.
+    """
+    length, weights = rows.tokens.shape[1], jnp.asarray(rows.weights)
+    first = jnp.argmax(weights > 0, axis=1)
+    places = first[:, None] + jnp.arange(min(length, longest))
+    inside, places = places < length, jnp.minimum(places, length - 1)
+    targets = jnp.take_along_axis(jnp.asarray(rows.targets), places, axis=1)
+    learnt = jnp.where(inside, jnp.take_along_axis(weights, places, axis=1), 0)
+    states = jnp.take_along_axis(hidden, places[..., None], axis=1)
+    scores = token_scores(score(states), targets, learnt, temperature)
+    index = jnp.arange(len(places))[:, None]
+
+    def scatter(values: jax.Array) -> jax.Array:
+        return jnp.zeros(weights.shape, values.dtype).at[index, places].add(values)
+
+    return TokenScores(*map(scatter, scores))

@@ -129,9 +129,11 @@ def token_scores(
 ) -> TokenScores:
     """Return the scores of each token, with the logits [..., T, V] divided by ``temperature``."""
     scaled = logits.astype(jnp.float32) / temperature
-    log_probs = -optax.softmax_cross_entropy_with_integer_labels(scaled, targets)
-    fixed = jax.lax.stop_gradient(jax.nn.log_softmax(scaled))
-    entropies = -jnp.sum(jnp.exp(fixed) * fixed, axis=-1)
+    normalizers = jax.nn.logsumexp(scaled, axis=-1)
+    chosen = jnp.take_along_axis(scaled, jnp.asarray(targets)[..., None], axis=-1)[..., 0]
+    log_probs = chosen - normalizers
+    fixed, totals = jax.lax.stop_gradient((scaled, normalizers))
+    entropies = totals - jnp.sum(jnp.exp(fixed - totals[..., None]) * fixed, axis=-1)
     learnt = jnp.asarray(weights) > 0
     return TokenScores(jnp.where(learnt, log_probs, 0), jnp.where(learnt, entropies, 0))
 
