@@ -49,7 +49,7 @@ REWARDS: dict[str, Any] = {
     "log_every_steps": 1,
     "save_every_steps": 10,
     "grpo": {
-        "rewards": [{"judge": {"name": "answer_correctness"}}],
+        "rewards": [{"judge": {"name": "answer_correctness", "markers": ["Answer:"]}}],
         "n_samples": 8,
         "max_new_tokens": 24,
         "mask_truncated": True,
