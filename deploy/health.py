@@ -1,6 +1,7 @@
 """Health checks for containers; exit status 0 is healthy, 1 is not, with the reason on stderr.
 
-``health.py server HOST:PORT`` asks the control plane's grpc.health.v1, ``health.py http URL`` looks
+``health.py server HOST:PORT`` asks the control plane's grpc.health.v1 (with TLS if the environment
+says so: TAILRACE_CA_FILE), ``health.py http URL`` looks
 for an answer 200, ``health.py worker`` asks the control plane (TAILRACE_SERVER) whether a worker on
 this host is alive. The last one tells an operator; nothing shall restart a worker for it, because a
 control plane that is away is no fault of the worker's.
@@ -24,8 +25,9 @@ def check_server(address: str) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     from tailrace.channel import connect
+    from tailrace.environment import resolve
 
-    with connect(address) as channel:
+    with connect(*resolve(address)) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
     if answer.status != health_pb2.HealthCheckResponse.SERVING:

@@ -58,6 +58,12 @@ class Metrics:
         self.database_up = Gauge(
             "tailrace_database_up", "1 while the database answers, else 0.", registry=registry
         )
+        self.certificate_expiry = Gauge(
+            "tailrace_certificate_expiry_timestamp_seconds",
+            "Time at which the certificate of a listener (clients, workers) expires.",
+            ["listener"],
+            registry=registry,
+        )
         self.outbox = Gauge(
             "tailrace_outbox_depth",
             f"Queued stages that no worker has claimed. {SHARED}",

@@ -23,6 +23,7 @@ from services.api.stages import StageServicer
 from services.api.workers import FleetServicer
 from services.health import BROKER, DATABASE, HealthMonitor
 from services.interceptors import CallInterceptor
+from services.listener import Listener
 from services.loops.reconciler import Reconciler
 from services.loops.relay import Relay
 from services.loops.sweeper import Sweeper
@@ -34,8 +35,8 @@ from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import require_lease
-from services.worker_auth import WorkerTokenInterceptor
-from tailrace.channel import is_loopback
+from services.worker_auth import Admission, WorkerTokenInterceptor
+from tailrace.access import is_loopback
 from tailrace.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
@@ -94,10 +95,13 @@ class ControlPlane:
         # The stubs lack the asyncio flavour.
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._health_monitor = HealthMonitor(self.context, self._broker, self._health, self.metrics)
-        self._server: grpc.aio.Server | None = None
+        self._servicers = _servicers(self.context)
+        self._listeners: list[Listener] = []
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
         """``host:port`` of the gRPC server after the start."""
+        self.worker_address = ""
+        """``host:port`` of the gRPC server for workers after the start; empty without one."""
         self.metrics_port: int | None = None
         """Port of ``/metrics`` after the start; ``None`` while it is not served."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -110,7 +114,8 @@ class ControlPlane:
             require_broker: Wait briefly for the broker, too, as always for the database.
 
         Raises:
-            OSError: The address is taken.
+            OSError: An address is taken.
+            TlsFilesError: A certificate or key cannot be used.
             Unavailable: The database or the required broker does not answer.
             ValueError: The database or the required broker rejects its settings.
             WorkerTokenError: The token file cannot be used.
@@ -121,7 +126,8 @@ class ControlPlane:
         await migrate_database(self.context.database)
         if require_broker:
             await self._health_monitor.require_broker()
-        self.address = await self._listen()
+        await self._report_health()
+        await self._listen()
         if self.settings.metrics_port is not None:
             host = self.settings.listen.rpartition(":")[0].strip("[]")
             self.metrics_port = await self.metrics.serve(host, self.settings.metrics_port)
@@ -140,10 +146,9 @@ class ControlPlane:
         await self._health.enter_graceful_shutdown()
         self.context.shutdown.begin()
         self.context.wakeups.wake_all()
-        if self._server is not None:
-            await self._server.stop(self.settings.shutdown_grace_seconds)
+        grace = self.settings.shutdown_grace_seconds
+        await asyncio.gather(*(listener.stop(grace) for listener in self._listeners))
         if self._loops:
-            grace = self.settings.shutdown_grace_seconds
             _done, late = await asyncio.wait(self._loops, timeout=grace)
             for task in late:
                 task.cancel()
@@ -152,64 +157,49 @@ class ControlPlane:
         await self.metrics.close()
         await self.context.database.close()
 
-    async def _listen(self) -> str:
-        limit = self.settings.max_message_bytes
-        server = grpc.aio.server(
-            # The worker token first: the body of a refused call must not be read.
-            interceptors=[
-                WorkerTokenInterceptor(self._worker_token, self.metrics),
-                CallInterceptor(self.metrics, partial(require_lease, self.context)),
-            ],
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                # Responses are kept below the limit of clients elsewhere.
-                ("grpc.max_send_message_length", -1),
-                # Two servers on one port would silently share its connections.
-                ("grpc.so_reuseport", 0),
-                # Detect dead peers, and accept the keepalive pings of clients.
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
+    async def _listen(self) -> None:
+        settings = self.settings
+        if settings.worker_tls is not None and settings.worker_bind is not None:
+            workers = Listener("workers", settings.worker_bind, settings.worker_tls, self.metrics)
+            self._listeners.append(workers)
+            self.worker_address = await workers.start(
+                settings, self._interceptors(Admission.WORKERS_ONLY), self._add_services
+            )
+        clients = Listener("clients", settings.listen, settings.tls, self.metrics)
+        self._listeners.append(clients)
+        admission = Admission.CLIENTS_ONLY if settings.worker_bind else Admission.ALL
+        self.address = await clients.start(
+            settings, self._interceptors(admission), self._add_services
         )
-        uploads = Uploads(self.settings)
-        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(self.context), server)
-        stage_pb2_grpc.add_StageServiceServicer_to_server(StageServicer(self.context), server)
-        worker_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.context), server)
-        artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(
-            ArtifactServicer(self.context, uploads), server
-        )
-        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(
-            DatasetServicer(self.context, uploads), server
-        )
-        evalset_pb2_grpc.add_EvalSetServiceServicer_to_server(
-            EvalSetServicer(self.context, uploads), server
-        )
-        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.context), server)
-        baseline_pb2_grpc.add_BaselineServiceServicer_to_server(
-            BaselineServicer(self.context), server
-        )
+        for listener in self._listeners:
+            if listener.certificates is not None:
+                watch = partial(listener.certificates.run, self.context.shutdown)
+                self._start_loop(f"certificates of {listener.name}", watch)
+        if not is_loopback(settings.listen):
+            _log.warning(
+                "clients are not authenticated: any client that reaches this address can start "
+                "runs, read and upload content; restrict access by a firewall or a proxy",
+                listen=settings.listen,
+            )
+
+    def _interceptors(self, admission: Admission) -> list[Any]:
+        # The worker token first: the body of a refused call must not be read.
+        return [
+            WorkerTokenInterceptor(self._worker_token, self.metrics, admission),
+            CallInterceptor(self.metrics, partial(require_lease, self.context)),
+        ]
+
+    def _add_services(self, server: grpc.aio.Server) -> None:
+        for add, servicer in self._servicers:
+            add(servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        add_reflection((*SERVICES, health.SERVICE_NAME), server)
+
+    async def _report_health(self) -> None:
         for name in SERVICES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         for name in (BROKER, DATABASE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-        add_reflection((*SERVICES, health.SERVICE_NAME), server)
-        host = self.settings.listen.rpartition(":")[0]
-        try:
-            port = server.add_insecure_port(self.settings.listen)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {self.settings.listen}: {error}") from error
-        await server.start()
-        self._server = server
-        if not is_loopback(self.settings.listen):
-            _log.warning(
-                "clients are not authenticated: any client that reaches this address can start "
-                "runs, read and upload content; restrict access by a firewall or a proxy",
-                listen=self.settings.listen,
-            )
-        return f"{host}:{port}"
 
     def _start_loop(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         async def run() -> None:
@@ -225,3 +215,21 @@ class ControlPlane:
             _log.error("loop failed", loop=task.get_name(), exc_info=error)
             if not self.failed.done():
                 self.failed.set_exception(error)
+
+
+def _servicers(context: Context) -> list[tuple[Callable[[Any, Any], None], Any]]:
+    """Return each servicer with the function that adds it to a server."""
+    uploads = Uploads(context.settings)
+    return [
+        (run_pb2_grpc.add_RunServiceServicer_to_server, RunServicer(context)),
+        (stage_pb2_grpc.add_StageServiceServicer_to_server, StageServicer(context)),
+        (worker_pb2_grpc.add_FleetServiceServicer_to_server, FleetServicer(context)),
+        (
+            artifact_pb2_grpc.add_ArtifactServiceServicer_to_server,
+            ArtifactServicer(context, uploads),
+        ),
+        (dataset_pb2_grpc.add_DatasetServiceServicer_to_server, DatasetServicer(context, uploads)),
+        (evalset_pb2_grpc.add_EvalSetServiceServicer_to_server, EvalSetServicer(context, uploads)),
+        (model_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(context)),
+        (baseline_pb2_grpc.add_BaselineServiceServicer_to_server, BaselineServicer(context)),
+    ]

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tailrace.formats.limits import EVENTS_BYTES
 from tailrace.formats.service_url import broker_url, database_url
+from tailrace.tls_files import TlsFiles
 from tailrace.worker_token import FILE_NAME
 
 
@@ -36,6 +37,16 @@ class Settings(BaseSettings):
 
     listen: str = "127.0.0.1:7443"
     """``host:port`` of the gRPC server; port 0 chooses a free one."""
+    tls_cert_file: Path | None = None
+    """PEM file with the certificate of ``listen``, then those of intermediate authorities; unset
+    for plaintext. Certificate and key are read again when they change."""
+    tls_key_file: Path | None = None
+    """PEM file with the certificate's private key, mode 0600."""
+    worker_bind: str | None = None
+    """``host:port`` of a second gRPC server, for workers only, which requires a client certificate;
+    ``listen`` then refuses workers. It needs TLS."""
+    worker_ca_file: Path | None = None
+    """PEM file with the authorities whose certificates admit workers to ``worker_bind``."""
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     """Port of Prometheus' ``/metrics``; unset serves none, 0 chooses a free one."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -101,9 +112,11 @@ class Settings(BaseSettings):
     def _broker_url(cls, value: str) -> str:
         return broker_url(value)
 
-    @field_validator("listen")
+    @field_validator("listen", "worker_bind")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})", value)
         if match is None or int(match[2]) > 65_535:
             raise ValueError("must be host:port, such as 127.0.0.1:7443 or [::]:7443")
@@ -117,6 +130,33 @@ class Settings(BaseSettings):
                 "lost message would cost the lease"
             )
         return self
+
+    @model_validator(mode="after")
+    def _tls_files_are_complete(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError(
+                "TAILRACE_TLS_CERT_FILE and TAILRACE_TLS_KEY_FILE must be set together"
+            )
+        if self.worker_bind is not None and None in (self.tls_cert_file, self.worker_ca_file):
+            raise ValueError(
+                "TAILRACE_WORKER_BIND needs TAILRACE_TLS_CERT_FILE, TAILRACE_TLS_KEY_FILE and "
+                "TAILRACE_WORKER_CA_FILE: `tailrace certs init` makes all of them"
+            )
+        return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Certificate and key of the servers; ``None`` for plaintext."""
+        if self.tls_cert_file is None:
+            return None
+        return TlsFiles(None, self.tls_cert_file, self.tls_key_file)
+
+    @property
+    def worker_tls(self) -> TlsFiles | None:
+        """Files of the server for workers; ``None`` without one."""
+        if self.worker_bind is None:
+            return None
+        return TlsFiles(self.worker_ca_file, self.tls_cert_file, self.tls_key_file)
 
     @property
     def token_file(self) -> Path:

@@ -1,14 +1,15 @@
-"""gRPC channels to the control plane: address, limits, keepalive."""
+"""gRPC channels to the control plane: address, access, limits, keepalive."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
+from tailrace.access import PLAINTEXT, Access
+from tailrace.connection import AuthorizedAioChannel, ClosableChannel, Connection
 from tailrace.proxy import proxy_of
 
 Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
@@ -27,56 +28,6 @@ KEEPALIVE_SECONDS = 30
 """Silence after which a connection with open calls is probed."""
 
 
-CLOSED = "the client is closed: open another one"
-"""Message of the error for a call through a closed client."""
-
-
-class ClosableChannel(grpc.Channel):
-    """Blocking channel that refuses calls after :meth:`close`.
-
-    grpcio 1.85 ends the process with SIGSEGV when a method of a closed channel is looked up.
-    """
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
-        self._closed = False
-
-    def _open(self) -> grpc.Channel:
-        if self._closed:
-            raise ValueError(CLOSED)
-        return self._channel
-
-    def subscribe(self, *args: Any, **options: Any) -> None:
-        """See :class:`grpc.Channel`, like all methods here."""
-        self._open().subscribe(*args, **options)
-
-    def unsubscribe(self, *args: Any, **options: Any) -> None:  # noqa: D102
-        self._channel.unsubscribe(*args, **options)
-
-    def unary_unary(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return self._open().unary_unary(*args, **options)
-
-    def unary_stream(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return self._open().unary_stream(*args, **options)
-
-    def stream_unary(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return self._open().stream_unary(*args, **options)
-
-    def stream_stream(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return self._open().stream_stream(*args, **options)
-
-    def close(self) -> None:
-        """Close the connection; calls that still run are cancelled."""
-        self._closed = True
-        self._channel.close()
-
-    def __enter__(self) -> ClosableChannel:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
 def server_address(server: str | None = None) -> str:
     """Return ``server``, else the value of ``TAILRACE_SERVER``, else :data:`DEFAULT_SERVER`.
 
@@ -92,29 +43,38 @@ def server_address(server: str | None = None) -> str:
     return address
 
 
-def is_loopback(address: str) -> bool:
-    """Return True if ``host:port`` can be reached from this machine alone."""
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+def connect(server: str, access: Access = PLAINTEXT) -> ClosableChannel:
+    """Return a blocking channel.
+
+    A stub's method stays on the connection on which it was looked up: a program that lives long
+    makes a new stub for each call, and so follows TLS files that change.
+
+    Raises:
+        AccessError: The token would travel in plaintext.
+        TlsFilesError: The TLS files cannot be used.
+    """
+    access.require_protection(server)
+
+    def opened(credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+        if credentials is None:
+            return grpc.insecure_channel(server, options=_options(server))
+        return grpc.secure_channel(server, credentials, options=_options(server))
+
+    return ClosableChannel(Connection(access, opened), access)
 
 
-def connect(server: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
-    """Return a blocking channel, plaintext without credentials."""
-    if credentials is None:
-        return ClosableChannel(grpc.insecure_channel(server, options=_options(server)))
-    return ClosableChannel(grpc.secure_channel(server, credentials, options=_options(server)))
+def connect_aio(server: str, access: Access = PLAINTEXT) -> grpc.aio.Channel:
+    """Return an asyncio channel, bound to the running loop; otherwise as :func:`connect`."""
+    access.require_protection(server)
 
+    def opened(credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(server, options=_options(server))
+        return grpc.aio.secure_channel(server, credentials, options=_options(server))
 
-def connect_aio(
-    server: str, credentials: grpc.ChannelCredentials | None = None
-) -> grpc.aio.Channel:
-    """Return an asyncio channel, bound to the running loop, plaintext without credentials."""
-    if credentials is None:
-        return grpc.aio.insecure_channel(server, options=_options(server))
-    return grpc.aio.secure_channel(server, credentials, options=_options(server))
+    if access.tls is None and access.token is None:
+        return opened(access.credentials)
+    return AuthorizedAioChannel(Connection(access, opened), access)
 
 
 def _options(server: str) -> list[tuple[str, Any]]:

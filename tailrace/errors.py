@@ -175,12 +175,21 @@ class Unauthenticated(TailraceError):
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
-# Parts of the messages of gRPC's core, the most specific first.
+# Patterns of the messages of gRPC's core, the most specific first.
 _PEER = re.compile(r"(?:(?:ipv4|ipv6|unix):|lookup failed for )(\S+?): ")
 _CLUES = {
+    "Hostname Verification Check failed": "the certificate of the server{at} is for another host "
+    "name: call it by a name that its certificate has",
+    "certificate has expired": "the certificate of the server{at} is not trusted: it has expired",
+    "unable to get local issuer|self.signed certificate": "the certificate of the server{at} is "
+    "not trusted: its authority is not the one of TAILRACE_CA_FILE",
+    "WRONG_VERSION_NUMBER": "the server{at} does not answer with TLS: it speaks plaintext",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server{at} is not trusted",
+    "failed to connect.*Socket closed": "the server{at} closed the connection at once: it may "
+    "expect TLS (TAILRACE_CA_FILE), or it may require a client certificate (TAILRACE_CERT_FILE)",
     "Connection refused": "no server answers{at}: the connection was refused",
     "lookup failed": "no server answers{at}: there is no such host",
-    "http1.x server": "the server{at} speaks HTTP/1: it is not a control plane",
+    r"http1\.x server": "the server{at} speaks HTTP/1: it is not a control plane",
     "failed to connect": "no server answers{at}",
     "Socket closed": "the connection to the control plane broke",
     "Connection reset": "the connection to the control plane broke",
@@ -289,7 +298,7 @@ def _plain(details: str, server: str) -> str:
                 "no_proxy lists servers to reach without it"
             )
     for clue, meaning in _CLUES.items():
-        if clue in details:
+        if re.search(clue, details):
             return meaning.format(at=at)
     return details
 

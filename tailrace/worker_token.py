@@ -15,7 +15,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from tailrace.private_file import exposure
+from tailrace.private_file import MAX_SECRET_BYTES, FollowedSecret, read_private
 
 VARIABLE = "TAILRACE_WORKER_TOKEN_FILE"
 """Environment variable with the path of the file, for control planes and workers."""
@@ -29,51 +29,39 @@ MIN_CHARACTERS = 32
 HEADER = "authorization"
 """Metadata key of the token."""
 
+SCHEME = "Bearer "
+"""Text before the token in the metadata's value (RFC 6750)."""
+
 Metadata = tuple[tuple[str, str], ...]
 """Metadata of a call in gRPC's form."""
 
 _TOKEN_BYTES = 32
-_MAX_BYTES = 4096
-_SCHEME = "Bearer "
 
 
 class WorkerTokenError(ValueError):
     """Error of an unusable token file; the message names the file, the error and the way out."""
 
 
-class WorkerToken:
-    """Token of a file, read again whenever the file changes, so that it can be replaced."""
+class WorkerToken(FollowedSecret):
+    """Token of a file, which may be replaced.
+
+    Raises:
+        WorkerTokenError: The file is missing, open to others, or holds no token.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Read the file.
-
-        Raises:
-            WorkerTokenError: The file is missing, open to others, or holds no token.
-        """
-        self._path = path
-        self._version = _version(path)
-        self._value = read(path)
-
-    @property
-    def value(self) -> str:
-        """Token; the previous one while a changed file is unusable."""
-        with contextlib.suppress(WorkerTokenError):
-            version = _version(self._path)
-            if version != self._version:
-                self._value = read(self._path)
-                self._version = version
-        return self._value
+        super().__init__(path, read)
 
     def metadata(self) -> Metadata:
         """Return the metadata that a call carries."""
-        return ((HEADER, f"{_SCHEME}{self.value}"),)
+        return ((HEADER, f"{SCHEME}{self.value}"),)
 
 
 def bearer(metadata: Metadata) -> str:
     """Return the token in a call's metadata; empty if there is none."""
     for name, value in metadata:
-        if name == HEADER and isinstance(value, str) and value.startswith(_SCHEME):
-            return value.removeprefix(_SCHEME)
+        if name == HEADER and isinstance(value, str) and value.startswith(SCHEME):
+            return value.removeprefix(SCHEME)
     return ""
 
 
@@ -84,9 +72,7 @@ def read(path: Path) -> str:
         WorkerTokenError: The file is missing, open to others, or holds no token.
     """
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(_MAX_BYTES)
+        content = read_private(path, "the worker token")
     except FileNotFoundError as error:
         raise WorkerTokenError(
             f"there is no worker token at {path}: name the file with {VARIABLE}; the control plane "
@@ -97,9 +83,8 @@ def read(path: Path) -> str:
             f"cannot read the worker token {path}: {error.strerror}; let {VARIABLE} name a file "
             "that this user may read"
         ) from error
-    problem = exposure(path, status)
-    if problem:
-        raise WorkerTokenError(f"the worker token {problem}")
+    except ValueError as error:
+        raise WorkerTokenError(str(error)) from error
     return _parsed(path, content)
 
 
@@ -133,18 +118,9 @@ def make(path: Path) -> None:
 
 def _parsed(path: Path, content: bytes) -> str:
     text = content.decode("latin-1").strip()
-    if not re.fullmatch(rf"[!-~]{{{MIN_CHARACTERS},{_MAX_BYTES}}}", text):
+    if not re.fullmatch(rf"[!-~]{{{MIN_CHARACTERS},{MAX_SECRET_BYTES}}}", text):
         raise WorkerTokenError(
             f"the worker token {path} is not {MIN_CHARACTERS} or more letters, digits and signs on "
             "one line: remove the file, and the control plane creates a new one when it starts"
         )
     return text
-
-
-def _version(path: Path) -> tuple[int, int, int]:
-    """Return a value that changes with the file's content."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -17,8 +17,10 @@ from celery.apps import worker as celery_worker
 from celery.worker import state
 from pydantic import ValidationError
 
+from tailrace.access import AccessError
 from tailrace.errors import Unauthenticated
 from tailrace.formats.dispatch import node_name
+from tailrace.tls_files import TlsFilesError
 from tailrace.undumpable import forbid_reading
 from tailrace.worker_token import WorkerTokenError
 from workers import logs, remote_control
@@ -88,7 +90,7 @@ def _serve(
     try:
         _serve_metrics(settings, WorkerMetrics(len(slots), parent_socket, link), events)
         heartbeat = Heartbeat(settings, instance_id, slots, parent_socket, link, _take_no_more)
-    except (WorkerTokenError, OSError) as error:
+    except (WorkerTokenError, AccessError, TlsFilesError, OSError) as error:
         parent_socket.close()
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION

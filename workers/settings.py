@@ -6,17 +6,19 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tailrace.access import Access
 from tailrace.channel import DEFAULT_SERVER, server_address
 from tailrace.formats.endpoint_access import read_place
 from tailrace.formats.limits import MAX_SLOTS
 from tailrace.formats.service_url import broker_url
 from tailrace.formats.spec.run_spec import RESOURCE_ID
-from tailrace.worker_token import FILE_NAME
+from tailrace.tls_files import TlsFiles
+from tailrace.worker_token import FILE_NAME, WorkerToken
 from workers.process.environment import SETTINGS_PREFIX
 
 _GIB = 1024**3
@@ -24,6 +26,11 @@ _GIB = 1024**3
 _PUBLIC = frozenset(
     {
         "server",
+        "tls",
+        "ca_file",
+        "cert_file",
+        "key_file",
+        "insecure",
         "worker_token_file",
         "pools",
         "worker_name",
@@ -51,6 +58,18 @@ class Settings(BaseSettings):
 
     server: str = DEFAULT_SERVER
     """``host:port`` of the control plane's gRPC server."""
+    tls: bool = False
+    """True for TLS with a control plane whose certificate is from a public authority; the files
+    below imply TLS."""
+    ca_file: Path | None = None
+    """PEM file with the authorities to trust for TLS; read again when it changes, like the next
+    two."""
+    cert_file: Path | None = None
+    """PEM file with the worker's certificate, for a control plane with ``TAILRACE_WORKER_BIND``."""
+    key_file: Path | None = None
+    """PEM file with its private key, mode 0600."""
+    insecure: bool = False
+    """True to send the worker token in plaintext to a control plane on another machine."""
     worker_token_file: Path = Path("./.tailrace") / FILE_NAME
     """File with the worker token that the control plane created, mode 0600; read again after
     changes."""
@@ -126,6 +145,11 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("ca_file", "cert_file", "key_file", mode="before")
+    @classmethod
+    def _unset_if_empty(cls, value: object) -> object:
+        return value or None
+
     @field_validator("stage_command", mode="before")
     @classmethod
     def _split_command(cls, value: object) -> object:
@@ -181,6 +205,20 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(RESOURCE_ID, value):
             raise ValueError("must be 1-63 of a-z, 0-9, '-', a letter first")
         return value
+
+    @model_validator(mode="after")
+    def _certificate_is_complete(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("TAILRACE_CERT_FILE and TAILRACE_KEY_FILE must be set together")
+        return self
+
+    def access(self, token: WorkerToken) -> Access:
+        """Return the access to the control plane."""
+        files = TlsFiles(self.ca_file, self.cert_file, self.key_file)
+        has_tls = self.tls or files != TlsFiles()
+        return Access(
+            tls=files if has_tls else None, token=lambda: token.value, insecure=self.insecure
+        )
 
     def public(self) -> dict[str, Any]:
         """Return the settings that may be shown to anyone, as plain data."""

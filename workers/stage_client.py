@@ -62,9 +62,14 @@ class StageClient:
 
     def __init__(self, channel: grpc.Channel, token: WorkerToken) -> None:
         self._token = token
-        self._stub = stage_pb2_grpc.StageServiceStub(channel)
+        self._channel = channel
         self._away_since: float | None = None
         channel.subscribe(self._on_connectivity)
+
+    @property
+    def _stub(self) -> stage_pb2_grpc.StageServiceStub:
+        """Stub over the newest connection, which changes with the TLS files."""
+        return stage_pb2_grpc.StageServiceStub(self._channel)
 
     def away_seconds(self) -> float:
         """Return the seconds since the connection failed; 0 if it has not."""

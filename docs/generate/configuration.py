@@ -16,7 +16,9 @@ from pydantic_settings import BaseSettings
 from docs.generate import markdown
 from docs.generate.attributes import attribute_docs
 from services.settings import Settings as ControlPlaneSettings
+from tailrace.access import INSECURE_VARIABLE
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
+from tailrace.environment import PROFILE_VARIABLE, TLS_VARIABLE, VARIABLES
 from workers.settings import Settings as WorkerSettings
 
 _INTRODUCTION = """
@@ -24,6 +26,11 @@ Every setting is an environment variable. Times are in seconds, sizes in bytes. 
 not valid ends the process at its start with a message that names it.
 """
 
+_ACCESS_KINDS = {
+    TLS_VARIABLE: "true or false",
+    PROFILE_VARIABLE: "text",
+    INSECURE_VARIABLE: "true or false",
+}
 _CLIENT = (
     (
         SERVER_VARIABLE,
@@ -31,6 +38,7 @@ _CLIENT = (
         DEFAULT_SERVER,
         "`host:port` of the control plane, unless `--server` or `Client(server)` names another.",
     ),
+    *((name, _ACCESS_KINDS.get(name, "path"), "", meaning) for name, meaning in VARIABLES.items()),
     (
         "grpc_proxy, https_proxy, http_proxy",
         "text",
@@ -55,6 +63,12 @@ _CLIENT = (
         "~/.cache",
         "Folder of `tailrace/`: models that `tailrace models chat` and `models serve` fetched, and "
         "their compiled programs.",
+    ),
+    (
+        "XDG_CONFIG_HOME",
+        "path",
+        "~/.config",
+        "Folder of the profiles, `tailrace/profiles.json`, which `tailrace login` writes.",
     ),
     (
         "XDG_STATE_HOME",

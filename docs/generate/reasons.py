@@ -173,6 +173,11 @@ CALLS: dict[str, Reason] = {
 """Reasons of failed calls of clients."""
 
 WORKER_CALLS: dict[str, Reason] = {
+    "WORKER_CERTIFICATE": Reason(
+        "UNAUTHENTICATED",
+        "This control plane has a separate listener for workers.",
+        "Set `TAILRACE_SERVER` to its `TAILRACE_WORKER_BIND`, and the worker's TLS files.",
+    ),
     "WORKER_TOKEN": Reason(
         "UNAUTHENTICATED",
         "The call lacks the control plane's worker token.",

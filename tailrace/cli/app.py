@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 # Run files are YAML: the command line cannot do without it.
 import yaml  # noqa: F401
 
+from tailrace.access import INSECURE_VARIABLE
+from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import errors
 from tailrace.cli.commands import (
     baselines,
@@ -24,6 +28,15 @@ from tailrace.cli.commands import (
     up,
     worker,
     workers,
+)
+from tailrace.cli.commands.access import certs, profiles
+from tailrace.environment import (
+    CA_VARIABLE,
+    CERTIFICATE_VARIABLE,
+    KEY_VARIABLE,
+    PROFILE_VARIABLE,
+    TLS_VARIABLE,
+    TOKEN_VARIABLE,
 )
 
 app = typer.Typer(
@@ -47,6 +60,9 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(baselines.app, name="baselines")
 app.add_typer(pools.app, name="pools")
 app.add_typer(workers.app, name="workers")
+app.command("login")(profiles.login)
+app.add_typer(profiles.app, name="profiles")
+app.add_typer(certs.app, name="certs")
 
 
 def _let_help_flow(commands: typer.Typer) -> None:
@@ -68,14 +84,48 @@ def _show_version(show_version: bool) -> None:
         raise typer.Exit
 
 
+def _file(name: str, help_text: str) -> Any:
+    return typer.Option(name, metavar="FILE", help=help_text)
+
+
 @app.callback()
 def _options(
     show_version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="PROFILE", help="Profile to use.")
+    ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Use TLS with a certificate of a public authority.")
+    ] = False,
+    ca: Annotated[Path | None, _file("--ca", "Use TLS with this authority's certificate.")] = None,
+    cert: Annotated[
+        Path | None, _file("--cert", "Certificate for a server that requires one.")
+    ] = None,
+    key: Annotated[Path | None, _file("--key", "Private key of the certificate.")] = None,
+    token_file: Annotated[Path | None, _file("--token-file", "File with the API token.")] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Send the token in plaintext to another machine, too."),
+    ] = False,
 ) -> None:
     del show_version
+    options = {
+        PROFILE_VARIABLE: profile,
+        TLS_VARIABLE: "true" if tls else None,
+        CA_VARIABLE: ca,
+        CERTIFICATE_VARIABLE: cert,
+        KEY_VARIABLE: key,
+        TOKEN_VARIABLE: token_file,
+        INSECURE_VARIABLE: "true" if insecure else None,
+    }
+    # Variables, because `tailrace worker` starts a process that reads them.
+    os.environ.update({name: str(value) for name, value in options.items() if value is not None})
+    if profile is not None:
+        # An option takes precedence over a variable.
+        os.environ.pop(SERVER_VARIABLE, None)
 
 
 def run() -> None:

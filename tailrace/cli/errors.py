@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from tailrace.access import AccessError
 from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import exit_codes
 from tailrace.cli.show.output import one_line, printable
@@ -18,7 +19,9 @@ from tailrace.datasets.readers.row import DataFileError
 from tailrace.errors import HTTP_STATUS, TailraceError
 from tailrace.formats.data.jsonl import FormatError
 from tailrace.formats.schema import MORE, SpecError, Violation, capped
+from tailrace.profiles import ProfileError
 from tailrace.spec_file import SpecFileError
+from tailrace.tls_files import TlsFilesError
 
 
 class CommandError(Exception):
@@ -39,6 +42,9 @@ REPORTED = (
     MappingError,
     DatasetError,
     CommandError,
+    AccessError,
+    ProfileError,
+    TlsFilesError,
     OSError,
 )
 """Errors that a command reports to its user; any other is a fault of this program."""

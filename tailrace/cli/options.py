@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE, server_address
+from tailrace.access import AccessError
+from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
 from tailrace.cli.errors import CommandError
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
+from tailrace.environment import resolve
 from tailrace.formats.service_url import broker_url, database_url, holds_password
+from tailrace.profiles import ProfileError
 from tailrace.retry import RetryPolicy
+from tailrace.tls_files import TlsFilesError
 
 _LONGEST_ID = 63
 """Characters of the longest id, as RESOURCE_ID has it."""
@@ -59,7 +64,7 @@ Server = Annotated[
         "--server",
         metavar="HOST:PORT",
         envvar=SERVER_VARIABLE,
-        help=f"Address of the control plane (default: {DEFAULT_SERVER}).",
+        help=f"Address of the control plane (default: that of the profile, else {DEFAULT_SERVER}).",
         show_default=False,
     ),
 ]
@@ -202,18 +207,35 @@ def connect(server: str | None, retry: RetryPolicy | None = None) -> Client:
 
     Raises:
         typer.BadParameter: ``server`` is not an address.
+        CommandError: A profile, a token or a TLS file cannot be used.
     """
-    return Client(address(server), retry=retry or RETRY)
+    with _as_usage():
+        return Client(server, retry=retry or RETRY)
 
 
 def connect_aio(server: str | None, retry: RetryPolicy | None = None) -> AsyncClient:
     """Return the asyncio client of a command; errors as :func:`connect`."""
-    return AsyncClient(address(server), retry=retry or RETRY)
+    with _as_usage():
+        return AsyncClient(server, retry=retry or RETRY)
 
 
 def address(server: str | None) -> str:
     """Return the address of a command's control plane; errors as :func:`connect`."""
+    with _as_usage():
+        return resolve(server)[0]
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    """Report settings with which no server can be called.
+
+    Raises:
+        typer.BadParameter: The address is not one.
+        CommandError: A profile, a token or a TLS file cannot be used.
+    """
     try:
-        return server_address(server)
+        yield
+    except (AccessError, ProfileError, TlsFilesError) as error:
+        raise CommandError(str(error)) from error
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error

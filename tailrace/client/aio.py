@@ -10,7 +10,8 @@ from typing import Any, Self, TypeVar
 import grpc
 import grpc.aio
 
-from tailrace.channel import CLOSED, connect_aio, server_address
+from tailrace.access import Access
+from tailrace.channel import connect_aio
 from tailrace.client.call import (
     DEFAULT_TIMEOUT,
     UPLOAD_TIMEOUT,
@@ -27,6 +28,8 @@ from tailrace.client.call import (
 from tailrace.client.handles import AsyncRunHandle
 from tailrace.client.method import Asynchronous
 from tailrace.client.rpcs import Rpcs
+from tailrace.connection import CLOSED
+from tailrace.environment import resolve
 from tailrace.errors import DeadlineExceeded, from_rpc, is_unavailable
 from tailrace.retry import RetryPolicy
 from tailrace.transfer.request_stream import Restartable, threaded
@@ -45,13 +48,16 @@ class AsyncClient(Rpcs, Asynchronous):
     message are awaited; lists and streams are iterated with ``async for``.
 
     Args:
-        server: ``host:port`` (default: ``TAILRACE_SERVER``, else ``127.0.0.1:7443``).
+        server: ``host:port`` (default: ``TAILRACE_SERVER``, else that of the current profile, else
+            ``127.0.0.1:7443``).
         timeout: Seconds that a unary call may take with all its retries.
         retry: Attempts and waits (default: ``RetryPolicy()``).
-        credentials: TLS credentials (default: plaintext).
+        access: TLS files and token (default: those of the environment, else of the profile for
+            this server, else plaintext without a token).
 
     Raises:
-        ValueError: The server address is a URL.
+        ValueError: The server address is a URL, TLS files or token cannot be used, or the token
+            would travel in plaintext to another machine.
     """
 
     def __init__(
@@ -60,12 +66,11 @@ class AsyncClient(Rpcs, Asynchronous):
         *,
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        access: Access | None = None,
     ) -> None:
-        self.server = server_address(server)
+        self.server, self.access = resolve(server, access)
         self.timeout = timeout
         self.retry = retry or RetryPolicy()
-        self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
@@ -75,7 +80,7 @@ class AsyncClient(Rpcs, Asynchronous):
         if self._closed:
             raise ValueError(CLOSED)
         if self._channel is None:
-            self._channel = connect_aio(self.server, self._credentials)
+            self._channel = connect_aio(self.server, self.access)
         return self._channel
 
     def run(self, run: str | run_pb2.Run) -> AsyncRunHandle:

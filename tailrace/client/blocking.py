@@ -8,7 +8,8 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from tailrace.channel import connect, server_address
+from tailrace.access import Access
+from tailrace.channel import connect
 from tailrace.client.call import (
     DEFAULT_TIMEOUT,
     UPLOAD_TIMEOUT,
@@ -25,6 +26,7 @@ from tailrace.client.call import (
 from tailrace.client.handles import RunHandle
 from tailrace.client.method import Blocking
 from tailrace.client.rpcs import Rpcs
+from tailrace.environment import resolve
 from tailrace.errors import DeadlineExceeded, from_rpc, is_unavailable
 from tailrace.retry import RetryPolicy
 from tailrace.transfer.request_stream import Restartable
@@ -43,13 +45,16 @@ class Client(Rpcs, Blocking):
     share a client, forked processes may not.
 
     Args:
-        server: ``host:port`` (default: ``TAILRACE_SERVER``, else ``127.0.0.1:7443``).
+        server: ``host:port`` (default: ``TAILRACE_SERVER``, else that of the current profile, else
+            ``127.0.0.1:7443``).
         timeout: Seconds that a unary call may take with all its retries.
         retry: Attempts and waits (default: ``RetryPolicy()``).
-        credentials: TLS credentials (default: plaintext).
+        access: TLS files and token (default: those of the environment, else of the profile for
+            this server, else plaintext without a token).
 
     Raises:
-        ValueError: The server address is a URL.
+        ValueError: The server address is a URL, TLS files or token cannot be used, or the token
+            would travel in plaintext to another machine.
     """
 
     def __init__(
@@ -58,12 +63,12 @@ class Client(Rpcs, Blocking):
         *,
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        access: Access | None = None,
     ) -> None:
-        self.server = server_address(server)
+        self.server, self.access = resolve(server, access)
         self.timeout = timeout
         self.retry = retry or RetryPolicy()
-        self.channel = connect(self.server, credentials)
+        self.channel = connect(self.server, self.access)
 
     def run(self, run: str | run_pb2.Run) -> RunHandle:
         """Return the handle of a run, given its name or the message that ``create_run`` returned.

@@ -21,6 +21,7 @@ from google.protobuf.descriptor import Descriptor
 from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.prediction import FinishReason
 from tailrace.formats.data.rollout import RewardPart, Rollout, rollouts_file
+from tailrace.profiles import Profile, Profiles
 from tailrace.protomap import to_mapping
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2
 from tests import model_folder
@@ -77,6 +78,7 @@ ARGUMENTS = {
     "workers drain": "w",
     "workers undrain": "w",
     "pools list": "",
+    "profiles list": "",
 }
 CONTENT = {
     "runs logs": "r",
@@ -160,8 +162,9 @@ def _inputs() -> Iterator[None]:
         for name, content in FILES.items():
             Path(name).write_text(content, encoding="utf-8")
         model_folder.write(Path("model"))
-        # Uploads keep their state below it.
-        with _variables(XDG_STATE_HOME=folder):
+        # Uploads keep their state below the first.
+        with _variables(XDG_STATE_HOME=folder, XDG_CONFIG_HOME=folder):
+            Profiles().with_profile("p", Profile("plane:7443")).save()
             yield
 
 

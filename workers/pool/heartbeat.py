@@ -74,9 +74,12 @@ class Heartbeat:
 
         Raises:
             WorkerTokenError: There is no valid worker token.
+            AccessError: The token would travel in plaintext to another machine.
+            TlsFilesError: The TLS files cannot be used.
         """
         self._settings = settings
         self._token = WorkerToken(settings.worker_token_file)
+        self._channel = connect(settings.server, settings.access(self._token))
         self._instance_id = instance_id
         self._hostname = socket.gethostname()
         self._slots = slots
@@ -119,7 +122,7 @@ class Heartbeat:
             self._tell_to_stop()
 
     def _loop(self) -> None:
-        with connect(self._settings.server) as channel:
+        with self._channel as channel:
             stage_client = StageClient(channel, self._token)
             backoff = Backoff(self._stop)
             while not self._stop.is_set():

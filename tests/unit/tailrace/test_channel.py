@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tailrace.channel import DEFAULT_SERVER, is_loopback, server_address
+from tailrace.access import is_loopback
+from tailrace.channel import DEFAULT_SERVER, server_address
 
 
 def test_address_comes_from_argument_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import app
+from tailrace.environment import VARIABLES
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ def tailrace(
 ) -> Tailrace:
     """Run ``tailrace ARGUMENTS`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TAILRACE_SERVER", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in (SERVER_VARIABLE, *VARIABLES):
+        # The command may set them: set here first, they are restored at the end.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
     def call(*arguments: object) -> Result:
         monkeypatch.setattr("sys.argv", ["tailrace", *map(str, arguments)])

@@ -1,0 +1,1 @@
+"""Commands on certificates, profiles and tokens."""

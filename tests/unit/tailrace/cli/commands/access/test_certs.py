@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tailrace.tls_files import TlsFiles
+from tests.unit.tailrace.cli.conftest import Tailrace
+
+
+def certificate(file: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(file.read_bytes())
+
+
+def test_an_authority_and_its_certificates_are_made(tailrace: Tailrace, tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    made = tailrace(
+        "certs", "init", "--host", "plane.example", "--host", "10.1.2.3", "-o", str(folder)
+    )
+    assert made.code == 0, made.err
+    for name in ("server", "worker"):
+        TlsFiles(folder / "ca.crt", folder / f"{name}.crt", folder / f"{name}.key").load()
+    names = certificate(folder / "server.crt").extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert names.value.get_values_for_type(x509.DNSName) == ["plane.example", "localhost"]
+    addresses = map(str, names.value.get_values_for_type(x509.IPAddress))
+    assert list(addresses) == ["10.1.2.3", "127.0.0.1", "::1"]
+    assert f"TAILRACE_TLS_CERT_FILE={folder / 'server.crt'}" in made.out.replace("\n", "")
+    modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+    assert {name for name, mode in modes.items() if mode == 0o600} == {
+        "ca.key", "server.key", "worker.key"
+    }  # fmt: skip
+
+
+def test_certificates_are_replaced_on_request_by_the_same_authority(
+    tailrace: Tailrace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "certs"
+    arguments = ("certs", "init", "-o", str(folder))
+    assert tailrace(*arguments).code == 0
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    again = tailrace(*arguments)
+    assert again.code == 4
+    assert "give --renew" in again.err
+    assert tailrace(*arguments, "--renew", "--days", "30").code == 0
+    after = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert {name for name in after if after[name] == before[name]} == {"ca.crt", "ca.key"}
+
+
+@pytest.mark.parametrize("host", ["plane:7443", "https://plane", "a b", ""])
+def test_hosts_that_are_none_are_refused(host: str, tailrace: Tailrace, tmp_path: Path) -> None:
+    refused = tailrace("certs", "init", "--host", host, "-o", str(tmp_path / "certs"))
+    assert refused.code == 2
+    assert "is not a host name or address" in refused.err
+
+
+def test_a_missing_package_is_named(
+    tailrace: Tailrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "cryptography" else real(name)
+    )
+    missing = tailrace("certs", "init", "-o", str(tmp_path / "certs"))
+    assert missing.code == 2
+    assert 'pip install "tailrace[tls]"' in missing.err
