@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ STEPS = 3
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)
-def test_a_run_learns_from_rewards_and_publishes_its_rollouts(stack: Stack) -> None:
+def test_a_run_learns_from_rewards_and_publishes_its_rollouts(stack: Stack, tmp_path: Path) -> None:
     with stack.client() as client:
         run = client.create_run(train_only(STEPS, train=ROLLOUTS))
         run = until_terminal(client, run.name, 240)
@@ -34,5 +35,9 @@ def test_a_run_learns_from_rewards_and_publishes_its_rollouts(stack: Stack) -> N
 
     server = ("--server", stack.address)
     shown = run_command("runs", "rollouts", run.name, "--step", "0", *server, "--json")
+    page = tmp_path / "report.html"
+    run_command("runs", "report", run.name, "--output", str(page), *server)
+    assert "Before the first step: reward" in page.read_text()
+    assert "Answers of step 3" in page.read_text()
     kinds = {json.loads(line).get("adversarial") for line in shown.out.splitlines()}
     assert kinds == {None, "empty", "prompt", "marker", "long", "candidates"}

@@ -85,7 +85,7 @@ def _case(spec: dict[str, Any], values: dict[str, Any], mask: Any) -> dict[str, 
         "ref_per_token_logps": torch.tensor(values["reference"]),
         "num_items_in_batch": completion.sum(),
     }
-    loss = GRPOTrainer._compute_loss(_trainer(spec, policy), None, inputs)
+    loss = compute_loss(spec, (policy, torch.zeros_like(policy), None), inputs)
     loss.backward()
     return {"loss": loss.item(), "slopes": policy.grad.numpy().tolist()}
 
@@ -99,10 +99,14 @@ def _advantages(scale: str) -> torch.Tensor:
     return difference / (nanstd(rewards) + 1e-4) if scale == "batch" else difference
 
 
-def _trainer(spec: dict[str, Any], policy: torch.Tensor) -> Any:
-    """Return what the loss reads of TRL's trainer, for a model with the given log-probabilities."""
-    scores = (policy, torch.zeros_like(policy), None)
-    return SimpleNamespace(
+def compute_loss(
+    spec: dict[str, Any], scores: tuple[torch.Tensor, torch.Tensor, None], inputs: dict[str, Any]
+) -> torch.Tensor:
+    """Return the loss of TRL's trainer for a model with the given scores.
+
+    The scores are log-probabilities and entropies of tokens, and no auxiliary loss.
+    """
+    trainer = SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *_, **__: scores,
         accelerator=SimpleNamespace(
             num_processes=1, gather=lambda values: values, reduce=lambda values, **_: values
@@ -123,6 +127,8 @@ def _trainer(spec: dict[str, Any], policy: torch.Tensor) -> Any:
         _entropy_bonus_enabled=False,
         _metrics=defaultdict(lambda: defaultdict(list)),
     )
+    loss: torch.Tensor = GRPOTrainer._compute_loss(trainer, None, inputs)
+    return loss
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from training.checkpoints.checkpoint import list_checkpoints
 from training.errors import PreflightError, StoppedError, TooManyJudgeErrorsError
 from training.judges import base
 from training.observer import MetricPoint, Observer, StopRequest
+from training.rollouts.rewards import Rewards
 from training.rollouts.sampler import Sampler
 from training.stage.training_run import TrainingPaths, run_training
 
@@ -128,11 +129,20 @@ def test_a_training_that_ends_between_commit_and_update_learns_from_the_same_ans
         return sample(self, values, prompts, step, samples)
 
     monkeypatch.setattr(Sampler, "sample", counted)
+    judged: list[int] = []
+    score = Rewards.score
+
+    def scored(self: Rewards, answers: Any) -> Any:
+        judged.append(len(answers))
+        return score(self, answers)
+
+    monkeypatch.setattr(Rewards, "score", scored)
     saved = list_checkpoints(tmp_path / "checkpoints")
     # The files of a worker's earlier attempts are in a folder apart from those of the new one.
     committed = (tmp_path / "rollouts").rename(tmp_path / "committed")
     train(tmp_path, prompts, Recorder(), resume=saved[-1] if saved else None, rollouts=committed)
     assert sampled == list(range(stop_at + 1, STEPS + 1))
+    assert judged == [6] * len(sampled)
     assert before == rollouts(undisturbed, stop_at)
     issued = compare(certificates(tmp_path), certificates(undisturbed))
     assert (issued.finding, issued.steps[-1]) == (Finding.EQUAL, STEPS)
