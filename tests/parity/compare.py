@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,7 +17,9 @@ from training.generate.sampling import Sampling
 from training.models.family import Decoder, Model, Params
 from training.objectives.losses import response_cross_entropy
 
-LOGITS_TOLERANCE = 1e-4
+TOLERANCE = 1e-5
+"""Largest difference of logits and gradients, as a share of the largest one of a model; of
+log-probabilities, in nats."""
 
 SLOTS = 2
 """Fewer than there are prompts: slots are taken again when an answer has ended."""
@@ -52,11 +55,18 @@ def check_computation(model: Model, params: Params, expected: Expected) -> None:
         return jax.value_and_grad(loss_of, has_aux=True)(params)
 
     (loss, logits), gradients = compute(params)
-    np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=LOGITS_TOLERANCE)
-    np.testing.assert_allclose(loss, expected["loss"][0], rtol=1e-5)
+    largest = np.abs(expected["logits"]).max()
+    np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=TOLERANCE * largest)
+    np.testing.assert_allclose(loss, expected["loss"][0], rtol=TOLERANCE)
+    check_gradients(gradients, expected)
+
+
+def check_gradients(gradients: Params, expected: Mapping[str, NDArray[Any]]) -> None:
+    """The gradient of every parameter is equal; ``expected`` are keyed ``gradient.`` and its name."""
+    largest = max(np.abs(expected[f"gradient.{name}"]).max() for name in gradients)
     for name, gradient in gradients.items():
-        there = expected[f"gradient.{name}"]
-        np.testing.assert_allclose(gradient, there, rtol=1e-3, atol=2e-5, err_msg=name)
+        theirs, tolerance = expected[f"gradient.{name}"], TOLERANCE * largest
+        np.testing.assert_allclose(gradient, theirs, rtol=0, atol=tolerance, err_msg=name)
 
 
 def check_generation(model: Model, params: Params, expected: Expected) -> None:
@@ -80,7 +90,7 @@ def check_generation(model: Model, params: Params, expected: Expected) -> None:
             assert generation.tokens == there
             if uncached is not None:
                 np.testing.assert_allclose(
-                    generation.logprobs, uncached[generation.index], rtol=0, atol=LOGITS_TOLERANCE
+                    generation.logprobs, uncached[generation.index], rtol=0, atol=TOLERANCE
                 )
     assert seen == len(prompts)
 

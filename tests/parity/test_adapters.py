@@ -98,7 +98,8 @@ def test_an_imported_adapter_is_merged_while_its_base_is_loaded(
         np.testing.assert_allclose(loaded[tensor], value, rtol=0, atol=2e-6)
     expected = load_file(ADAPTERS / name / "expected.safetensors")
     computed = jax.jit(lambda params: logits_of(model.bind(params), expected["tokens"]))(loaded)
-    np.testing.assert_allclose(computed, expected["logits"], rtol=0, atol=1e-4)
+    difference = np.abs(np.asarray(computed) - expected["logits"]).max()
+    assert difference <= TOLERANCE * np.abs(expected["logits"]).max()
 
 
 def test_an_exported_adapter_is_imported_on_its_base(case: Case, tmp_path: Path) -> None:

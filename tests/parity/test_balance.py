@@ -23,6 +23,7 @@ from tests.parity.cases import (
     RESPONSE_START,
     VOCABULARY,
 )
+from tests.parity.compare import check_gradients
 from training.data.batches import Batch, Collator
 from training.data.example_store import Example
 from training.loop.router_balance import METRIC, choose_balance
@@ -84,10 +85,7 @@ def check(figures: Figures, expected: Mapping[str, NDArray[Any]]) -> None:
     loss, metrics, gradients = figures
     np.testing.assert_allclose(metrics[METRIC], expected["balance"][0], rtol=1e-5)
     np.testing.assert_allclose(loss, expected["loss"][0], rtol=1e-5)
-    largest = max(float(np.abs(expected[f"gradient.{name}"]).max()) for name in gradients)
-    for name, gradient in gradients.items():
-        theirs = expected[f"gradient.{name}"]
-        np.testing.assert_allclose(gradient, theirs, rtol=0, atol=1e-5 * largest, err_msg=name)
+    check_gradients(gradients, expected)
 
 
 @pytest.mark.parametrize("division", DIVISIONS)

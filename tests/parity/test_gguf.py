@@ -12,16 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.parity.compare import logits_of
+from tests.parity.compare import TOLERANCE, logits_of
 from tests.unit.training.chat_folder import chat_tokenizer
 from tests.unit.training.models.gguf.gguf_file import write_gguf
 from tests.unit.training.models.gguf.test_weights import UNSCALED, VARIANTS, tiny
 from training.models.folder import save_model
 from training.models.gguf.file import GgufFile
 from training.models.gguf.weights import read_gguf
-
-TOLERANCE = 1e-5
-"""Largest difference of logits, as a share of the largest logit."""
 
 LENGTH = 40
 """Tokens of a row: more than the windows and the original contexts of the variants."""
