@@ -62,7 +62,7 @@ def check_computation(model: Model, params: Params, expected: Expected) -> None:
 
 
 def check_gradients(gradients: Params, expected: Mapping[str, NDArray[Any]]) -> None:
-    """The gradient of every parameter is equal; ``expected`` are keyed ``gradient.`` and its name."""
+    """The gradient of every parameter is equal; those of ``expected`` begin with ``gradient.``."""
     largest = max(np.abs(expected[f"gradient.{name}"]).max() for name in gradients)
     for name, gradient in gradients.items():
         theirs, tolerance = expected[f"gradient.{name}"], TOLERANCE * largest
