@@ -47,6 +47,12 @@ def shorten(text: str) -> str:
     return text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 1] + "…"
 
 
+def name_text(name: str) -> str:
+    """Return the name of a key or a tensor for a message: quoted and cut unless it is plain."""
+    is_plain = name.isprintable() and 0 < len(name) <= _SHOWN_TEXT
+    return name if is_plain else repr(shorten(name))
+
+
 def is_blank(text: str) -> bool:
     """Return True for a text without visible characters."""
     first = text[:1]

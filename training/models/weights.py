@@ -15,6 +15,7 @@ from tailrace.formats.model.safetensors_header import (
     read_header,
 )
 from tailrace.formats.outside_json import read_object
+from tailrace.formats.wording import name_text
 from training.errors import ModelConfigError, ModelNotFoundError
 
 WEIGHTS = "model.safetensors"
@@ -93,7 +94,9 @@ def find_places(folder: Path, files: list[Path]) -> dict[str, Place]:
                 places[name] = Place(path, name, entry, start + entry.start)
     missing = sorted(set(indexed or ()) - set(places))
     if missing:
-        wrong = ", ".join(f"{name} in {(indexed or {})[name]}" for name in missing[:_SHOWN])
+        wrong = ", ".join(
+            f"{name_text(name)} in {(indexed or {})[name]}" for name in missing[:_SHOWN]
+        )
         raise ModelConfigError(f"{folder / INDEX} places tensors in files without them: {wrong}")
     return places
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tailrace.formats.model.tensors import FLOATS, Tensor
-from tailrace.formats.wording import describe
+from tailrace.formats.wording import describe, name_text
 
 CONFIG_NAME = "adapter_config.json"
 """File name of PEFT's configuration."""
@@ -103,7 +103,7 @@ def read_adapter_config(config: Mapping[str, Any]) -> AdapterConfig:
     known |= {"use_rslora"} | _WITHOUT_EFFECT
     others = sorted(key for key, value in config.items() if value and key not in known)
     if others:
-        problems.append(f"{', '.join(others[:_SHOWN])} cannot be set")
+        problems.append(f"{', '.join(map(name_text, others[:_SHOWN]))} cannot be set")
     if problems:
         raise ValueError(f"is not supported: {'; '.join(problems)} ({_MERGE})")
     stabilized, base = config.get("use_rslora") is True, config.get("base_model_name_or_path")
@@ -122,10 +122,13 @@ def adapter_tensor_problems(
     tensors: Mapping[str, Tensor],
     shapes: Mapping[str, tuple[int, ...]],
     tables: Collection[str] = (),
+    *,
+    transposed: bool = False,
 ) -> str:
     """Return the differences between an adapter and its base model's tensors; empty if it fits.
 
-    ``tables`` are the matrices of the base model that cannot have an adapter.
+    ``tables`` are the matrices of the base model that cannot have an adapter; ``transposed`` is as
+    in :class:`tailrace.formats.model.families.family.Family`.
     """
     expected: set[str] = set()
     wrong: list[str] = []
@@ -134,16 +137,18 @@ def adapter_tensor_problems(
         expected |= {down, up}
         weight = shapes.get(f"{module}.weight")
         if weight is None or len(weight) != 2 or f"{module}.weight" in tables:
-            wrong.append(f"the base model has no linear layer {module}")
+            wrong.append(f"the base model has no linear layer {name_text(module)}")
             continue
         first, second = tensors[down].shape, tensors[up].shape if up in tensors else ()
         if len(first) != 2 or len(second) != 2 or not first[0] == second[1] == config.rank:
-            wrong.append(f"{module} needs A and B of rank {config.rank}")
-        elif sorted((first[1], second[0])) != sorted(weight):
+            wrong.append(f"{name_text(module)} needs A and B of rank {config.rank}")
+        elif (first[1], second[0]) != (weight if transposed else weight[::-1]):
             wrong.append(
                 f"{module} maps {first[1]} to {second[0]} values, its weight is {list(weight)}"
             )
-    wrong += [f"{name} is not a matrix of LoRA" for name in sorted(set(tensors) - expected)]
+    wrong += [
+        f"{name_text(name)} is not a matrix of LoRA" for name in sorted(set(tensors) - expected)
+    ]
     wrong += [
         f"{name} holds {tensors[name].dtype}, not one of {', '.join(FLOATS)}"
         for name in sorted(expected & set(tensors))

@@ -44,6 +44,7 @@ from tailrace.formats.model.tokenizer_files import (
     read_tokenizer,
 )
 from tailrace.formats.outside_json import read_object
+from tailrace.formats.wording import name_text
 
 T = TypeVar("T")
 
@@ -212,7 +213,9 @@ class _Check:
         tensors = {name: entry.tensor for name, entry in entries.items()}
         family, shapes = FAMILIES[self._config["model_type"]], expected_shapes(self._config)
         tables = {name for name in shapes if family.is_table(name)}
-        problem = adapter_tensor_problems(settings, tensors, shapes, tables)
+        problem = adapter_tensor_problems(
+            settings, tensors, shapes, tables, transposed=family.transposed
+        )
         if problem:
             self._wrong(UNMERGED_WEIGHTS, f"does not fit the base model: {problem}")
             return
@@ -274,7 +277,7 @@ class _Check:
             return None
         sound = {path: entries for path, entries in headers.items() if entries is not None}
         wrong = [
-            f"{name} in {path}"
+            f"{name_text(name)} in {path}"
             for name, path in places.items()
             if path in sound and name not in sound[path]
         ]

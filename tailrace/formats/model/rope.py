@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailrace.formats.model.config_reader import ConfigReader, shorten
+from tailrace.formats.wording import name_text
 
 _ORIGINAL = "original_max_position_embeddings"
 
@@ -99,7 +100,9 @@ def read_rope(
     rope = ConfigReader({name: value for name, value in named.items() if value is not None})
     layered = sorted(name for name, value in rope.data.items() if isinstance(value, Mapping))
     if layered:
-        rope.wrong(f"{layered[0]} is not supported: one setting must hold for all layers")
+        rope.wrong(
+            f"{name_text(layered[0])} is not supported: one setting must hold for all layers"
+        )
     kind = rope.data.get("rope_type") or rope.data.get("type") or "default"
     theta = rope.number("rope_theta", 10_000.0, minimum=1.0)
     fraction = _read_fraction(rope, width) if partial else 1.0
@@ -174,7 +177,7 @@ class _ScalingReader:
         if self.kind == "dynamic" and self.rotated < 4:
             self.rope.wrong("rope_type dynamic must rotate at least 4 channels of a head")
         for name in sorted(set(self.rope.data) - set(allowed) - _COMMON):
-            self.rope.wrong(f"{name} is not supported with this rope_type")
+            self.rope.wrong(f"{name_text(name)} is not supported with this rope_type")
         return values
 
     def _number(self, name: str, default: float | None) -> dict[str, float]:

@@ -14,6 +14,7 @@ from tailrace.formats.model.config import read_model_config
 from tailrace.formats.model.families import FAMILIES
 from tailrace.formats.model.families.family import OUTPUT_LAYER, Family, Shapes
 from tailrace.formats.model.quantization import tensor_quantization
+from tailrace.formats.wording import name_text
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Accepted safetensors types of weights."""
@@ -60,11 +61,13 @@ def tensor_problems(family: Family, shapes: Shapes, tensors: Mapping[str, Tensor
         shape = shapes[family.embedding] if name == OUTPUT_LAYER else shapes.get(name)
         if shape is None:
             if not stored.endswith(family.buffers):
-                unknown.append(f"{stored} {_text(tensor.shape)}")
+                unknown.append(f"{name_text(stored)} {_text(tensor.shape)}")
         elif tensor.shape != shape:
-            wrong.append(f"{stored} is {_text(tensor.shape)}, not {_text(shape)}")
+            wrong.append(f"{name_text(stored)} is {_text(tensor.shape)}, not {_text(shape)}")
         elif tensor.dtype not in FLOATS:
-            wrong.append(f"{stored} holds {tensor.dtype}, not one of {', '.join(FLOATS)}")
+            wrong.append(
+                f"{name_text(stored)} holds {tensor.dtype}, not one of {', '.join(FLOATS)}"
+            )
         seen.add(name)
     if OUTPUT_LAYER in seen and OUTPUT_LAYER not in shapes:
         seen.add(family.embedding)  # One tensor stands for both.

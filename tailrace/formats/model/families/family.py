@@ -120,6 +120,8 @@ class Family:
     """Suffixes of tensor names in old checkpoints that are not parameters."""
     lookups: tuple[str, ...] = ()
     """Tables besides the embedding that are indexed, never multiplied with."""
+    transposed: bool = False
+    """True if the weights of linear layers are stored as [inputs, outputs]."""
     unadapted: str = r"(?!)"
     """Regular expression for the names of further matrices that cannot have an adapter."""
     tokenizer: TokenizerRule = TokenizerRule()

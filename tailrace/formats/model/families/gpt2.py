@@ -142,6 +142,7 @@ FAMILY = Family(
     # Old checkpoints store the causal mask.
     buffers=(".attn.bias", ".attn.masked_bias"),
     lookups=(_POSITIONS,),
+    transposed=True,
     tokenizer=TokenizerRule("GPT2Tokenizer"),
 )
 """GPT-2's record."""

@@ -59,10 +59,34 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         read_adapter_config({**PLAIN, "bias": "all", "r": None, "use_dora": True})
 
 
-@pytest.mark.parametrize("weight", [(12, 8), (8, 12)])
-def test_matrices_fit_weights_of_either_orientation(weight: tuple[int, ...]) -> None:
-    shapes = {"model.layers.0.mlp.up_proj.weight": weight}
-    assert adapter_tensor_problems(AdapterConfig(4, 8, False), pair(), shapes) == ""
+@pytest.mark.parametrize("transposed", [False, True])
+def test_matrices_fit_weights_in_the_orientation_of_the_family(transposed: bool) -> None:
+    config, name = AdapterConfig(4, 8, False), "model.layers.0.mlp.up_proj.weight"
+    shapes = {False: {name: (12, 8)}, True: {name: (8, 12)}}
+    problems = [
+        adapter_tensor_problems(config, pair(), shapes[stored], transposed=transposed)
+        for stored in (transposed, not transposed)
+    ]
+    assert problems[0] == ""
+    assert "up_proj maps 8 to 12 values, its weight is" in problems[1]
+
+
+def test_names_in_messages_are_plain_and_short() -> None:
+    text = adapter_tensor_problems(
+        AdapterConfig(4, 8, False),
+        {"\ud800": Tensor("F32", (1,)), "a" * 9000: Tensor("F32", (1,))},
+        SHAPES,
+    )
+    text.encode()
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize("module", ["model.embed_tokens", "model.layers.0.mlp.gate"])
+def test_tables_have_no_adapter(module: str) -> None:
+    shapes = {f"{module}.weight": (12, 8)}
+    tensors = {name.replace(LAYER, f"base_model.model.{module}"): t for name, t in pair().items()}
+    text = adapter_tensor_problems(AdapterConfig(4, 8, False), tensors, shapes, set(shapes))
+    assert f"no linear layer {module}" in text
 
 
 @pytest.mark.parametrize(
