@@ -159,6 +159,7 @@ def write_gemma(config: GemmaConfig) -> dict[str, Any]:
         "initializer_range",
         "attention_dropout",
         "attention_bias",
+        "query_pre_attn_scalar",
         "sliding_window",
         "attn_logit_softcapping",
         "final_logit_softcapping",
@@ -167,13 +168,7 @@ def write_gemma(config: GemmaConfig) -> dict[str, Any]:
         "pad_token_id",
     )
     types = [SLIDING if slides else FULL for slides in config.sliding_layers]
-    scalar = config.query_pre_attn_scalar
-    return {
-        **{name: getattr(config, name) for name in names},
-        # transformers 5 refuses 16.0.
-        "query_pre_attn_scalar": int(scalar) if scalar.is_integer() else scalar,
-        "layer_types": types,
-    }
+    return {**{name: getattr(config, name) for name in names}, "layer_types": types}
 
 
 def shapes(config: GemmaConfig) -> Shapes:
