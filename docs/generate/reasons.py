@@ -76,6 +76,21 @@ CALLS: dict[str, Reason] = {
         "The run whose predictions are to be judged has none: its INFER stage is not done.",
         "Wait for that stage, or name another run.",
     ),
+    "SOURCE_RUN_FAILED": Reason(
+        "FAILED_PRECONDITION",
+        "The run whose model `model.source` names has FAILED.",
+        "Retry that run first, or start from one of its checkpoints (`runs/{run}@{step}`).",
+    ),
+    "SOURCE_RUN_CANCELLED": Reason(
+        "FAILED_PRECONDITION",
+        "The run whose model `model.source` names is CANCELLED.",
+        "Retry that run first, or start from one of its checkpoints (`runs/{run}@{step}`).",
+    ),
+    "CHECKPOINT_NOT_FOUND": Reason(
+        "NOT_FOUND",
+        "The run that `model.source` names has succeeded without a checkpoint of this step.",
+        "Name one of the steps in the message.",
+    ),
     "RUN_TERMINAL": Reason(
         "FAILED_PRECONDITION", "The run to cancel has already ended.", "Nothing is left to cancel."
     ),

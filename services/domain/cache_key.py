@@ -82,7 +82,7 @@ def _sft(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _model(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model block without the name of an imported model, which is an input.
+    """Return the model block without the name of a model that is an input.
 
     A shipped chat template counts by its content.
     """
@@ -90,7 +90,7 @@ def _model(spec: Mapping[str, Any]) -> dict[str, Any]:
     template = CHAT_TEMPLATES.get(model.get("chat_template", ""))
     if template is not None:
         model["chat_template"] = template.sha256
-    if model.get("source", "").startswith("models/"):
+    if model.get("source", "").startswith(("models/", "runs/")):
         del model["source"]
     return model
 

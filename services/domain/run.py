@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.domain.errors import InvalidInput
-from tailrace.formats.resource_id import RESOURCE_ID, RUN_NAME, RUN_UID
+from tailrace.formats.resource_id import RESOURCE_ID, RUN_MODEL, RUN_NAME, RUN_UID
 from tailrace.formats.schema import from_mapping, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec
 
@@ -35,7 +35,9 @@ class RunState(enum.StrEnum):
 
 
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
-    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.SUCCEEDED, RunState.CANCELLED}),
+    RunState.QUEUED: frozenset(
+        {RunState.RUNNING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+    ),
     RunState.RUNNING: frozenset(
         {RunState.CANCELLING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
     ),
@@ -134,6 +136,35 @@ class Transition:
     """State after the change."""
     reason: str
     """Reason, in a few words."""
+
+
+@dataclass(frozen=True)
+class RunModel:
+    """Model of another run, as a spec names it."""
+
+    run_id: str
+    """Id or uid of the run."""
+    step: int | None
+    """Step of a checkpoint; None for the final model."""
+
+    @staticmethod
+    def is_named(source: str | None) -> bool:
+        """Return whether a spec's model source is a run's model."""
+        return source is not None and source.startswith("runs/")
+
+    @classmethod
+    def parse(cls, source: str, field: str) -> RunModel:
+        """Read ``runs/{run}`` or ``runs/{run}@{step}``; raise :class:`InvalidInput` otherwise."""
+        if not re.fullmatch(RUN_MODEL, source):
+            raise InvalidInput.field(
+                field, f"{source[:200]!r} is not a run's model: must be like runs/my-run[@100]"
+            )
+        run_id, _, step = source.partition("/")[2].partition("@")
+        return cls(run_id, int(step) if step else None)
+
+    def __str__(self) -> str:
+        name = run_name(self.run_id)
+        return name if self.step is None else f"{name}@{self.step}"
 
 
 def new_run_uid() -> str:

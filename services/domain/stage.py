@@ -16,7 +16,7 @@ class StageState(enum.StrEnum):
     """State of a stage."""
 
     PENDING = "PENDING"
-    """Waits for the stage before it."""
+    """Waits for the stage before it, or for the run whose model the first stage reads."""
     QUEUED = "QUEUED"
     """Waits for a worker."""
     RUNNING = "RUNNING"
@@ -32,13 +32,15 @@ class StageState(enum.StrEnum):
 
 
 STAGE_TRANSITIONS: Mapping[StageState, frozenset[StageState]] = {
-    StageState.PENDING: frozenset({StageState.QUEUED, StageState.CANCELLED, StageState.SKIPPED}),
+    StageState.PENDING: frozenset(
+        {StageState.QUEUED, StageState.FAILED, StageState.CANCELLED, StageState.SKIPPED}
+    ),
     StageState.QUEUED: frozenset({StageState.RUNNING, StageState.CANCELLED}),
     StageState.RUNNING: frozenset(
         {StageState.QUEUED, StageState.SUCCEEDED, StageState.FAILED, StageState.CANCELLED}
     ),
     StageState.SUCCEEDED: frozenset(),
-    StageState.FAILED: frozenset({StageState.QUEUED}),
+    StageState.FAILED: frozenset({StageState.QUEUED, StageState.PENDING}),
     StageState.CANCELLED: frozenset({StageState.QUEUED, StageState.PENDING}),
     StageState.SKIPPED: frozenset(),
 }

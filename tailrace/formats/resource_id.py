@@ -11,14 +11,20 @@ RESOURCE_ID_FORM = "1-63 of a-z, 0-9, '-', starting with a letter and not ending
 VERSIONED_ID = f"{RESOURCE_ID}(@[1-9][0-9]{{0,8}})?"
 """Pattern of ``name`` or ``name@version``."""
 
-MODEL_SOURCE = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
-"""Pattern of a hub id or the name of an imported model."""
-
 RUN_UID = "[0-9a-f]{32}"
 """Pattern of a run's uid, which is accepted in place of its id; ids never match it."""
 
 RUN_NAME = f"runs/({RUN_UID}|{RESOURCE_ID})"
 """Pattern of a run's name."""
+
+MODEL_NAME = r"(?!runs/)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
+"""Pattern of a hub id or the name of an imported model."""
+
+RUN_MODEL = f"{RUN_NAME}(@[1-9][0-9]{{0,8}})?"
+"""Pattern of a run's model: its final one, or that of a checkpoint, ``runs/{run}@{step}``."""
+
+MODEL_SOURCE = f"({MODEL_NAME}|{RUN_MODEL})"
+"""Pattern of a model that a run starts from."""
 
 RUN_NAME_FORM = "a run's name, such as 'runs/my-run'"
 """Form of a run's name in words."""

@@ -54,6 +54,14 @@ class StageInputs:
         "Folder of the untrained model, for `include_base`; unset if the spec's source names it.",
         default=None,
     )
+    source_checkpoint: str | None = key(
+        "Checkpoint folder of another run; the starting model is made from it and from `model` "
+        "(`base_model` for `include_base`), the model that the other run started from.",
+        default=None,
+    )
+    source_dataset: str | None = key(
+        "`dataset.jsonl` of that run, if it started from a preset.", default=None
+    )
     stored_predictions: str | None = key(
         "JSON lines with the predictions of earlier attempts of this INFER stage.", default=None
     )

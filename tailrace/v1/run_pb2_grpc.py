@@ -101,7 +101,9 @@ class RunServiceServicer(object):
 
         The same request_id with the same payload returns the existing run.
         Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
-        baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
+        baseline, the run of predictions or of the starting model; CHECKPOINT_NOT_FOUND),
+        FAILED_PRECONDITION (NO_PREDICTIONS: that run has none; SOURCE_RUN_FAILED,
+        SOURCE_RUN_CANCELLED: the run of the starting model ended without a result),
         ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -136,7 +138,8 @@ class RunServiceServicer(object):
         """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
         earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
         checkpoint.
-        Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
+        Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE; SOURCE_RUN_FAILED,
+        SOURCE_RUN_CANCELLED: the run of the starting model has to be retried first).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

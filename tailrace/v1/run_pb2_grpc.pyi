@@ -29,7 +29,9 @@ class RunServiceStub:
 
     The same request_id with the same payload returns the existing run.
     Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
-    baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
+    baseline, the run of predictions or of the starting model; CHECKPOINT_NOT_FOUND),
+    FAILED_PRECONDITION (NO_PREDICTIONS: that run has none; SOURCE_RUN_FAILED,
+    SOURCE_RUN_CANCELLED: the run of the starting model ended without a result),
     ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
     """
 
@@ -63,7 +65,8 @@ class RunServiceStub:
     """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
     earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
     checkpoint.
-    Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
+    Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE; SOURCE_RUN_FAILED,
+    SOURCE_RUN_CANCELLED: the run of the starting model has to be retried first).
     """
 
     WatchRun: grpc.UnaryStreamMultiCallable[
@@ -124,7 +127,9 @@ class RunServiceAsyncStub:
 
     The same request_id with the same payload returns the existing run.
     Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
-    baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
+    baseline, the run of predictions or of the starting model; CHECKPOINT_NOT_FOUND),
+    FAILED_PRECONDITION (NO_PREDICTIONS: that run has none; SOURCE_RUN_FAILED,
+    SOURCE_RUN_CANCELLED: the run of the starting model ended without a result),
     ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
     """
 
@@ -158,7 +163,8 @@ class RunServiceAsyncStub:
     """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
     earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
     checkpoint.
-    Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
+    Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE; SOURCE_RUN_FAILED,
+    SOURCE_RUN_CANCELLED: the run of the starting model has to be retried first).
     """
 
     WatchRun: grpc.aio.UnaryStreamMultiCallable[
@@ -221,7 +227,9 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
 
         The same request_id with the same payload returns the existing run.
         Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
-        baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
+        baseline, the run of predictions or of the starting model; CHECKPOINT_NOT_FOUND),
+        FAILED_PRECONDITION (NO_PREDICTIONS: that run has none; SOURCE_RUN_FAILED,
+        SOURCE_RUN_CANCELLED: the run of the starting model ended without a result),
         ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
         """
 
@@ -263,7 +271,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
         earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
         checkpoint.
-        Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
+        Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE; SOURCE_RUN_FAILED,
+        SOURCE_RUN_CANCELLED: the run of the starting model has to be retried first).
         """
 
     @abc.abstractmethod

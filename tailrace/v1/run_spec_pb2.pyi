@@ -584,7 +584,9 @@ class ModelSpec(google.protobuf.message.Message):
     ADAPTER_FIELD_NUMBER: builtins.int
     source: builtins.str
     """A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's operator
-    gives one, or an imported model (`models/{model}`).
+    gives one, an imported model (`models/{model}`), or the model of another run: its final one
+    (`runs/{run}`) or that of a checkpoint (`runs/{run}@{step}`). The new run waits until the
+    other one has succeeded; a checkpoint that exists already is used at once.
     """
     preset: builtins.str
     """A built-in architecture started from random weights (`gpt2-nano`). At most 63 characters."""

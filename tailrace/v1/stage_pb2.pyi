@@ -102,6 +102,10 @@ class _InputRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Predictions of another run that a judge of a JUDGE stage compares with."""
     INPUT_ROLE_EVAL_SET: _InputRole.ValueType  # 4
     """Imported eval set of the spec."""
+    INPUT_ROLE_SOURCE_CHECKPOINT: _InputRole.ValueType  # 5
+    """Checkpoint of another run, from which the starting model is made."""
+    INPUT_ROLE_SOURCE_DATASET: _InputRole.ValueType  # 6
+    """Dataset of that run, where it started from a preset."""
 
 class InputRole(_InputRole, metaclass=_InputRoleEnumTypeWrapper):
     """Role of an input whose kind does not determine it."""
@@ -116,6 +120,10 @@ INPUT_ROLE_BASELINE_PREDICTIONS: InputRole.ValueType  # 3
 """Predictions of another run that a judge of a JUDGE stage compares with."""
 INPUT_ROLE_EVAL_SET: InputRole.ValueType  # 4
 """Imported eval set of the spec."""
+INPUT_ROLE_SOURCE_CHECKPOINT: InputRole.ValueType  # 5
+"""Checkpoint of another run, from which the starting model is made."""
+INPUT_ROLE_SOURCE_DATASET: InputRole.ValueType  # 6
+"""Dataset of that run, where it started from a preset."""
 global___InputRole = InputRole
 
 @typing.final

@@ -41,6 +41,8 @@ class RunModel:
     stages: list[StageModel]
     leases: list[Lease]
     cached: frozenset[int]
+    waiting: dict[str, str]
+    """States of the runs that start from this one's model: WAITING, QUEUED or FAILED."""
 
     def begin(self, cached: frozenset[int]) -> None:
         """Begin a run; an earlier run has the results of the stages ``cached``."""
@@ -48,6 +50,7 @@ class RunModel:
         self.stages = [StageModel() for _ in STAGES]
         self.leases = []
         self.cached = cached
+        self.waiting = {}
         self.advance(0)
 
     def advance(self, stage: int) -> None:
@@ -59,6 +62,17 @@ class RunModel:
             self.state = "SUCCEEDED"
         else:
             self.stages[stage].state = "QUEUED"
+
+    def source_state(self) -> str:
+        """Return the state of a new run that starts from this one's model."""
+        states = {"SUCCEEDED": "QUEUED", "FAILED": "FAILED", "CANCELLED": "FAILED"}
+        return states.get(self.state, "WAITING")
+
+    def settle(self) -> None:
+        """Queue or fail the waiting runs if this one has ended."""
+        for name, state in self.waiting.items():
+            if state == "WAITING":
+                self.waiting[name] = self.source_state()
 
     def current(self) -> int | None:
         """Return the first stage without a result."""

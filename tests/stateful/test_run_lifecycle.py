@@ -243,7 +243,49 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         self.run(call)
         self.retried(current)
 
+    @rule(odds=st.integers(0, 3))
+    def start_from_its_model(self, odds: int) -> None:
+        if odds or len(self.waiting) == 3:
+            return
+        name = f"w{len(self.waiting)}"
+        call = self.driver.create(name, model={"source": "runs/r"}, cache=False)
+        if self.source_state() == "FAILED":
+            with pytest.raises(FailedPrecondition, match="runs/r is"):
+                self.run(call)
+            return
+        self.run(call)
+        self.waiting[name] = self.source_state()
+
+    @precondition(lambda self: "FAILED" in self.waiting.values())
+    @rule()
+    def retry_what_started_from_it(self) -> None:
+        name = next(name for name, state in self.waiting.items() if state == "FAILED")
+        call = retry_run(self.driver.context, CALLER, name, "")
+        if self.source_state() == "FAILED":
+            with pytest.raises(FailedPrecondition, match="runs/r is"):
+                self.run(call)
+            return
+        self.run(call)
+        self.waiting[name] = self.source_state()
+
     # Invariants between actions.
+
+    @invariant()
+    def waiting_runs_follow(self) -> None:
+        if not hasattr(self, "uid"):
+            return
+        self.settle()
+        expected = {
+            "WAITING": ("QUEUED", "PENDING"),
+            "QUEUED": ("QUEUED", "QUEUED"),
+            "FAILED": ("FAILED", "FAILED"),
+        }
+        for name, state in self.waiting.items():
+            view = self.run(self.driver.get(name))
+            stage = view.stages[0].stage
+            assert (view.run.state.value, stage.state.value) == expected[state]
+            entries = self.run(self.entries(view.run.uid))
+            assert entries == ({"train"} if state == "QUEUED" else set())
 
     @invariant()
     def the_database_agrees(self) -> None:
@@ -262,7 +304,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         self.check_attempts(view)
         self.check_history(view)
         queued = [i for i, stage in enumerate(self.stages) if stage.state == "QUEUED"]
-        assert self.run(self.entries()) == {STAGES[i] for i in queued}
+        assert self.run(self.entries(self.uid)) == {STAGES[i] for i in queued}
         assert len(queued) <= 1
 
     def check_attempts(self, view: RunView) -> None:
@@ -297,9 +339,9 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
             **dict(zip(STAGES, [s.state for s in self.stages], strict=True)),
         }
 
-    async def entries(self) -> set[str]:
+    async def entries(self, uid: str) -> set[str]:
         async with self.driver.context.database.read() as conn:
-            return set(await outbox.list_publications(conn, self.uid))
+            return set(await outbox.list_publications(conn, uid))
 
     async def attempt(self, lease: Lease) -> Any:
         async with self.driver.context.database.read() as conn:

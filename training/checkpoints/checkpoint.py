@@ -206,6 +206,15 @@ def checkpoint_identity(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint: {_META} cannot be read") from error
 
 
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of any training and verify its certificate.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged, or of another format.
+    """
+    return load_checkpoint(path, _with_shared_keys(checkpoint_identity(path)))
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest step first; the folder may be missing."""
     if not folder.is_dir():

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.spec.run_spec import SaveDtype
-from training.loop.start import Start
+from training.data.chat_format import ChatFormat
 from training.machine.file_errors import as_os_errors
 from training.models.family import Model, Params
 from training.models.folder import GENERATION_CONFIG, save_model
+from training.models.origin import Origin
+
+
+class Beginning(Protocol):
+    """Facts of the starting model that the final one keeps."""
+
+    @property
+    def model(self) -> Model:
+        """Network."""
+        ...
+
+    @property
+    def chat(self) -> ChatFormat:
+        """Tokenizer and chat template."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Facts of the folder."""
+        ...
 
 
 def save_folder(
@@ -25,7 +45,7 @@ def save_folder(
 
 
 def save_trained(
-    folder: Path, start: Start, params: Mapping[str, Any], save_dtype: SaveDtype
+    folder: Path, start: Beginning, params: Mapping[str, Any], save_dtype: SaveDtype
 ) -> None:
     """Write the model folder of a training from ``start``.
 

@@ -101,10 +101,10 @@ def prepare(
         TrainingError: The split is empty, the model is unusable, or examples do not fit.
     """
     objective = make_objective(train)
-    split = _split(train, records)
+    split = split_of(train, records)
     if folder is None and model.preset is None:
         folder = resolve_model(model.source or "")
-    network, weights, tokenizer, origin = _open_model(model, train.seed, split, folder)
+    network, weights, tokenizer, origin = open_start(model, train.seed, split, folder)
     base = model.source
     if continues(model) and folder is not None:
         adapter = read_adapter(folder, network)
@@ -193,9 +193,13 @@ def checkpoint_template_date(checkpoint: Path) -> date | None:
     return date.fromisoformat(day) if isinstance(day, str) else None
 
 
-def _open_model(
+def open_start(
     spec: ModelSpec, seed: int, split: Split, folder: Path | None
 ) -> tuple[Model, Weights, PreTrainedTokenizerBase, Origin]:
+    """Return a starting model's network, weights, tokenizer and facts.
+
+    ``split`` trains the tokenizer of a preset; other models do not read it.
+    """
     if spec.preset is not None:
         fresh, params, preset_tokenizer, fresh_origin = _fresh_model(spec, seed, split)
         return fresh, HeldWeights(params), preset_tokenizer, fresh_origin
@@ -214,12 +218,13 @@ def fresh_model(
     Raises:
         DataError: The split is empty, or a record has no answer to imitate.
     """
-    split = _split(train, records)
+    split = split_of(train, records)
     network, params, tokenizer, _ = _fresh_model(model, train.seed, split)
     return network, params, tokenizer
 
 
-def _split(train: TrainSpec, records: Sequence[Record]) -> Split:
+def split_of(train: TrainSpec, records: Sequence[Record]) -> Split:
+    """Split a training's records. Raises ``DataError`` for an empty part."""
     try:
         return split_records(records, train.eval_fraction, train.split_seed)
     except EmptySplitError as error:

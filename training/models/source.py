@@ -54,7 +54,7 @@ def _resolve(source: str, patterns: list[str]) -> Path:
     if folder.is_file():
         problem = file_problem(folder.name) or "is a file"
         raise ModelNotFoundError(f"{source} is not a model folder: it {problem}")
-    if source.startswith("models/"):
+    if source.startswith(("models/", "runs/")):
         raise ConfigError(
             f"{source!r} names a model of a server; here, download it first "
             "(`tailrace runs download RUN -o DIR`) and give its folder"

@@ -62,7 +62,7 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
         records,
         paths,
         observer,
-        folder=Path(job.inputs.model) if job.inputs.model else None,
+        folder=_start_folder(job, job.inputs.model),
         resume=Path(job.inputs.checkpoint) if job.inputs.checkpoint else None,
         clock=_clock(job),
         references=Path(job.cache_dir) / "references" if job.cache_dir else None,
@@ -121,7 +121,7 @@ def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
 
     def open_source(folder: str | None) -> Evaluated:
         source = job.spec.model.source if job.spec.model else None
-        place = Path(folder) if folder else resolve_model(source or "")
+        place = _start_folder(job, folder) or resolve_model(source or "")
         return _evaluated(job, place)
 
     preset = job.spec.model is not None and job.spec.model.preset is not None
@@ -216,6 +216,23 @@ def _endpoint_access(job: StageJob) -> EndpointAccess:
         return EndpointAccess.decode(sys.stdin.buffer.read())
     except ValueError as error:
         raise ConfigError(f"the worker's list of judging endpoints is unusable: {error}") from error
+
+
+def _start_folder(job: StageJob, fetched: str | None) -> Path | None:
+    """Return the folder of the model that the run starts from; None if its source names it.
+
+    The model of another run's checkpoint is made from the checkpoint and from ``fetched``, the
+    model which that run started from.
+    """
+    folder = Path(fetched) if fetched else None
+    if job.inputs.source_checkpoint is None:
+        return folder
+    from training.loop.checkpoint_model import save_checkpoint_model
+
+    records = load_dataset(Path(job.inputs.source_dataset)) if job.inputs.source_dataset else []
+    target = Path(job.output_dir) / "source_model"
+    save_checkpoint_model(Path(job.inputs.source_checkpoint), target, folder, records)
+    return target
 
 
 def _clock(job: StageJob) -> date | None:

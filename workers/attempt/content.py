@@ -43,10 +43,12 @@ the folder."""
 
 
 _NAMED = {
-    stage_pb2.INPUT_ROLE_BASE_MODEL: "base_model",
-    stage_pb2.INPUT_ROLE_BASELINE_PREDICTIONS: "baseline_predictions",
+    stage_pb2.INPUT_ROLE_BASE_MODEL: ("base_model", ""),
+    stage_pb2.INPUT_ROLE_BASELINE_PREDICTIONS: ("baseline_predictions", ""),
+    stage_pb2.INPUT_ROLE_SOURCE_CHECKPOINT: ("source_checkpoint", ""),
+    stage_pb2.INPUT_ROLE_SOURCE_DATASET: ("source_dataset", "dataset.jsonl"),
 }
-"""Input of the stage job by role of a named artifact."""
+"""Input of the stage job by role of a named artifact, with the file as in :data:`_INPUTS`."""
 
 _EVAL_SET_FILE = "eval_set.jsonl"
 
@@ -96,8 +98,9 @@ class Content:
                 place = folder / "eval_sets" / str(len(eval_sets))
                 eval_sets.append(EvalSetInput(entry.eval_set, str(place / _EVAL_SET_FILE)))
             elif entry.role in _NAMED:
-                place = folder / _NAMED[entry.role]
-                paths[_NAMED[entry.role]] = str(place)
+                name, file = _NAMED[entry.role]
+                place = folder / name
+                paths[name] = str(place / file)
             else:
                 raise ValueError(f"{entry.artifact.name}: no stage reads an input of this role")
             self._place(entry.artifact, place, give_up)

@@ -80,6 +80,7 @@ and the length is known.
 
 _RUN = sa.select(*COLUMNS)
 _BY_UID = _RUN.where(runs.c.uid == sa.bindparam("uid"))
+_LOCK_SHARED = sa.select(runs.c.uid).where(runs.c.uid == sa.bindparam("uid")).with_for_update(read=True)
 _UPDATE = sa.update(runs).where(runs.c.uid == sa.bindparam("of_uid"))
 _UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindparam("of_uid"))
 
@@ -151,6 +152,11 @@ async def find_by_uid(conn: AsyncConnection, uid: str) -> Run | None:
     """Return a run by its uid, or ``None``."""
     row = (await conn.execute(_BY_UID, {"uid": uid})).mappings().first()
     return None if row is None else run_of(row)
+
+
+async def lock_shared(conn: AsyncConnection, uid: str) -> None:
+    """Keep a run from changing until the transaction ends; other readers may do the same."""
+    await conn.execute(_LOCK_SHARED, {"uid": uid})
 
 
 async def move(

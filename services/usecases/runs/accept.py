@@ -10,15 +10,23 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import AlreadyExists, DomainError, Unavailable
-from services.domain.run import Run, RunState, StoredSpec, new_run_id, new_run_uid
+from services.domain.run import (
+    Run,
+    RunModel,
+    RunState,
+    StoredSpec,
+    new_run_id,
+    new_run_uid,
+)
 from services.domain.stage import Stage, StageState
 from services.runtime.relay_queue import HOLD
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
-from services.storage.rows import outbox, requests, runs, stages
+from services.storage.rows import outbox, requests, run_sources, runs, stages
 from services.usecases.context import Context
 from services.usecases.runs.admission import admit
 from services.usecases.runs.lifecycle import LockedRun
+from services.usecases.runs.model_source import FIELD, find_source, run_model
 from services.usecases.runs.quota import check_runs
 from services.usecases.runs.request_ids import check_repeated
 from services.usecases.runs.resolve import resolve_spec
@@ -54,6 +62,16 @@ class NewRun:
     def request_key(self) -> tuple[str, str]:
         """Identity of a repeatable call."""
         return self.project, self.request_id
+
+
+@dataclass(frozen=True)
+class PlannedRun(LockedRun):
+    """A run to store, with its stages."""
+
+    source_uid: str = ""
+    """Run whose model it starts from; empty without one."""
+    waits: bool = False
+    """True if that run has to end first."""
 
 
 class _RepeatedError(Exception):
@@ -95,7 +113,7 @@ async def _store(
     Raises ``_RepeatedError`` unless it may look up request ids.
     """
     outcomes: dict[NewRun, RunView | DomainError] = {}
-    plans: dict[NewRun, LockedRun] = {}
+    plans: dict[NewRun, PlannedRun] = {}
     repeatable = [new_run.request_key for new_run in new_runs if new_run.request_id]
     earlier = await requests.find_requests(conn, METHOD, repeatable if look_up else [])
     for new_run in new_runs:
@@ -118,6 +136,9 @@ async def _store(
     await stages.add_all(
         conn, [(plan.run.project, stage) for plan in plans.values() for stage in plan.stages]
     )
+    await run_sources.add_all(
+        conn, {plan.run.uid: plan.source_uid for plan in plans.values() if plan.source_uid}
+    )
     views, queued = await _start(conn, context, plans)
     created = {
         new_run.request_key: requests.Request(new_run.digest, plan.run.uid)
@@ -130,7 +151,7 @@ async def _store(
 
 
 async def _start(
-    conn: AsyncConnection, context: Context, plans: Mapping[NewRun, LockedRun]
+    conn: AsyncConnection, context: Context, plans: Mapping[NewRun, PlannedRun]
 ) -> tuple[Views, list[Sequence[Stage]]]:
     """Queue the runs' first stages; advance the runs whose first stage has a cached result."""
     queued = [plan for plan in plans.values() if plan.stages[0].state is StageState.QUEUED]
@@ -147,6 +168,8 @@ async def _start(
     for new_run, plan in plans.items():
         if plan.stages[0].state is StageState.QUEUED:
             views[new_run] = view_of_new(plan.run, plan.stages, capacity)
+        elif plan.waits:
+            views[new_run] = await view(conn, plan.run)
         else:
             advanced, _ = await advance(conn, context, plan, "its inputs are ready", first=True)
             views[new_run] = await view(conn, advanced.run)
@@ -163,24 +186,37 @@ async def _view_of_repeated(
     return await view(conn, run)
 
 
-async def _plan(conn: AsyncConnection, context: Context, new_run: NewRun) -> LockedRun:
-    """Return the run to store; its first stage is PENDING where its result is cached."""
-    run, planned = await plan_run(conn, context, new_run)
+async def _plan(conn: AsyncConnection, context: Context, new_run: NewRun) -> PlannedRun:
+    """Return the run to store.
+
+    Its first stage is PENDING where its result is cached, or where it waits for another run.
+    """
+    run, planned = await plan_run(conn, context, new_run, lock=True)
     await check_runs(conn, context.settings, new_run.project, new_run.spec.labels)
     first, *later = planned
-    pending = LockedRun(
-        run, [dataclasses.replace(first, state=StageState.PENDING, queue_time=None), *later]
-    )
+    source = run_model(run.resolved_spec)
+    source_uid = RunModel.parse(source, FIELD).run_id if source else ""
+    if first.state is StageState.PENDING:
+        return PlannedRun(run, planned, source_uid, waits=True)
+    pending = PlannedRun(run, [_pending(first), *later], source_uid)
     key = await stage_key(conn, pending, first)
     if await find_result(conn, context.blobs, run, key) is not None:
         return pending
-    return LockedRun(run, [dataclasses.replace(first, cache_key=key), *later])
+    return PlannedRun(run, [dataclasses.replace(first, cache_key=key), *later], source_uid)
+
+
+def _pending(first: Stage) -> Stage:
+    return dataclasses.replace(first, state=StageState.PENDING, queue_time=None)
 
 
 async def plan_run(
-    conn: AsyncConnection, context: Context, new_run: NewRun
+    conn: AsyncConnection, context: Context, new_run: NewRun, *, lock: bool = False
 ) -> tuple[Run, list[Stage]]:
-    """Return the run to create and its stages; raise what :func:`resolve_spec` raises."""
+    """Return the run to create and its stages; the first is PENDING if it waits for another run.
+
+    ``lock`` keeps that run from ending before the transaction does. Errors are those of
+    :func:`resolve_spec` and :meth:`SourceRun.is_ready`.
+    """
     project, now = new_run.project, utc_now()
     spec = await resolve_spec(conn, project, new_run.spec)
     spec = await with_template_date(conn, context.blobs, project, spec, now)
@@ -197,7 +233,13 @@ async def plan_run(
         end_time=None,
         update_time=now,
     )
-    return run, [_stage(run, spec, i, kind) for i, kind in enumerate(spec.stage_kinds())]
+    first, *later = [_stage(run, spec, i, kind) for i, kind in enumerate(spec.stage_kinds())]
+    name = run_model(spec)
+    if name is not None:
+        source = await find_source(conn, project, name, lock=lock)
+        if not await source.is_ready(conn):
+            first = _pending(first)
+    return run, [first, *later]
 
 
 def _stage(run: Run, spec: RunSpec, ordinal: int, kind: StageKind) -> Stage:

@@ -6,9 +6,11 @@ from services.domain.caller import Caller
 from services.domain.errors import FailedPrecondition
 from services.domain.run import RunState
 from services.domain.stage import StageState
+from services.runtime.wakeups import OUTBOX
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import end_cancelled, lock_named_run, move_run
 from services.usecases.runs.view import RunView, view
+from services.usecases.runs.waiting import settle_waiting
 
 _REASON = "cancelled by request"
 
@@ -30,6 +32,7 @@ async def cancel_run(context: Context, caller: Caller, run_id: str) -> RunView:
                 locked_run = await move_run(conn, locked_run, RunState.CANCELLING, _REASON)
             else:
                 locked_run = await end_cancelled(conn, locked_run, _REASON)
+        waiting = await settle_waiting(conn, context, locked_run.run)
         cancelled = await view(conn, locked_run.run)
-    context.wakeups.wake(run.uid)
+    context.wakeups.wake(OUTBOX, run.uid, *waiting)
     return cancelled

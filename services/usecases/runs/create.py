@@ -8,12 +8,13 @@ from typing import Any
 
 from services.domain.caller import Caller
 from services.domain.content.chat_template import template_problem
-from services.domain.errors import InvalidInput
+from services.domain.errors import DomainError, InvalidInput
 from services.domain.run import check_run_id
 from services.runtime.off_loop import run_off_loop
 from services.storage.rows import capacity
 from services.usecases.context import Context
 from services.usecases.runs.accept import NewRun, accept_runs, plan_run
+from services.usecases.runs.model_source import run_model, source_wait
 from services.usecases.runs.request_ids import request_id_violations
 from services.usecases.runs.resolve import unknown_judges
 from services.usecases.runs.view import RunView, view_of_planned
@@ -45,7 +46,8 @@ async def create_run(context: Context, caller: Caller, command: CreateRun) -> Ru
     Raises:
         InvalidInput: Names every wrong field.
         NotFound: The spec names a dataset, eval set, model, run or baseline that does not exist.
-        FailedPrecondition: A run that the spec names has no predictions.
+        FailedPrecondition: A run that the spec names has no predictions, or ended without a model
+            (SOURCE_RUN_FAILED, SOURCE_RUN_CANCELLED).
         AlreadyExists: The run id or the request id is taken (RUN_EXISTS, REQUEST_ID_REUSED).
         ResourceExhausted: There are too many unfinished runs (TOO_MANY_RUNS).
     """
@@ -53,7 +55,14 @@ async def create_run(context: Context, caller: Caller, command: CreateRun) -> Ru
     if command.validate_only:
         async with context.database.read() as conn:
             run, new_stages = await plan_run(conn, context, new_run)
-            return view_of_planned(run, new_stages, await capacity.read(conn))
+            waits = await source_wait(conn, run, new_stages)
+            return view_of_planned(run, new_stages, await capacity.read(conn), waits)
+    if run_model(new_run.spec) is not None:
+        # Alone in its transaction, it locks one source run: two could deadlock with a completion.
+        (outcome,) = await accept_runs(context, [new_run])
+        if isinstance(outcome, DomainError):
+            raise outcome
+        return outcome
     return await context.groups.submit(context, accept_runs, new_run, key=_key(context, new_run))
 
 

@@ -12,6 +12,7 @@ from services.domain.errors import InvalidInput, NotFound
 from services.domain.run import parse_run_name
 from services.storage.rows import baselines, runs, workers
 from services.usecases.content import datasets, eval_sets, models
+from services.usecases.runs.model_source import pin_source, run_model
 from services.usecases.runs.predictions_source import find_predictions
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
@@ -58,6 +59,9 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     source = spec.model.source if spec.model else None
     if source is not None and models.is_imported(source):
         await models.resolve(conn, project, source)
+    if run_model(spec) is not None and spec.model is not None and source is not None:
+        pinned = await pin_source(conn, project, source)
+        spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, source=pinned))
     if spec.dataset is None:
         return spec
     dataset = await datasets.VERSIONS.resolve(conn, project, spec.dataset)

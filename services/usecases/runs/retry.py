@@ -9,7 +9,7 @@ from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
 from services.runtime.wakeups import OUTBOX
-from services.storage.rows import requests
+from services.storage.rows import requests, runs
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import (
     LockedRun,
@@ -18,6 +18,7 @@ from services.usecases.runs.lifecycle import (
     move_stage,
     queue_stage,
 )
+from services.usecases.runs.model_source import SourceRun, find_source, run_model
 from services.usecases.runs.request_ids import repeated_request, request_id_violations
 from services.usecases.runs.view import RunView, view
 from tailrace.formats.canonical import sha256_json
@@ -38,7 +39,8 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
         NotFound: The run does not exist.
         AlreadyExists: The request id was used for another run (REQUEST_ID_REUSED).
         FailedPrecondition: The run is not FAILED or CANCELLED, or has all results
-            (RUN_NOT_RETRYABLE).
+            (RUN_NOT_RETRYABLE), or the run whose model it starts from was not retried
+            (SOURCE_RUN_FAILED, SOURCE_RUN_CANCELLED).
     """
     if violations := request_id_violations(request_id):
         raise InvalidInput(violations)
@@ -48,6 +50,7 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
             repeated = await repeated_request(conn, caller.project, METHOD, request_id, digest)
             if repeated is not None:
                 return await view(conn, repeated)
+        source = await _lock_source(conn, caller.project, run_id)
         locked_run = await lock_named_run(conn, caller.project, run_id)
         run = locked_run.run
         if run.state not in (RunState.FAILED, RunState.CANCELLED):
@@ -55,7 +58,7 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
                 "RUN_NOT_RETRYABLE",
                 f"{run.name} is {run.state}: only FAILED and CANCELLED runs are retried",
             )
-        locked_run = await _queue_again(conn, locked_run)
+        locked_run = await _queue_again(conn, locked_run, source)
         if request_id:
             request = requests.Request(digest, run.uid)
             await requests.add_request(conn, caller.project, METHOD, request_id, request)
@@ -64,20 +67,32 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
     return retried
 
 
-async def _queue_again(conn: AsyncConnection, locked_run: LockedRun) -> LockedRun:
+async def _lock_source(conn: AsyncConnection, project: str, run_id: str) -> SourceRun | None:
+    """Lock the run whose model a run starts from, if there is one, before the run itself."""
+    name = run_model((await runs.get(conn, project, run_id)).resolved_spec)
+    return None if name is None else await find_source(conn, project, name, lock=True)
+
+
+async def _queue_again(
+    conn: AsyncConnection, locked_run: LockedRun, source: SourceRun | None
+) -> LockedRun:
     stage = next_unfinished(locked_run.stages)
     if stage is None:
         # Cancelled while its last stage completed: it has all results.
         raise FailedPrecondition(
             "RUN_NOT_RETRYABLE", f"{locked_run.run.name} has every result: nothing to run again"
         )
+    waits = source is not None and not await source.is_ready(conn)
     locked_run = await move_run(conn, locked_run, RunState.QUEUED, _REASON, end_time=None)
     for later in locked_run.stages:
         if later.ordinal > stage.ordinal and later.state is StageState.CANCELLED:
             locked_run = await move_stage(
                 conn, locked_run, later, StageState.PENDING, _REASON, end_time=None
             )
-    more = locked_run.run.resolved_spec.retry.max_attempts
+    limit = stage.failures + locked_run.run.resolved_spec.retry.max_attempts
+    if waits:
+        waiting = {"max_attempts": limit, "error": None, "end_time": None, "progress": None}
+        return await move_stage(conn, locked_run, stage, StageState.PENDING, _REASON, **waiting)
     return await queue_stage(
         conn,
         locked_run,
@@ -85,6 +100,6 @@ async def _queue_again(conn: AsyncConnection, locked_run: LockedRun) -> LockedRu
         _REASON,
         first=True,
         attempt=stage.attempt + 1,
-        max_attempts=stage.failures + more,
+        max_attempts=limit,
         progress=None,
     )

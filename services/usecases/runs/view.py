@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run, RunState, Transition
-from services.domain.stage import Attempt, Stage, StageError, StageState
+from services.domain.stage import Attempt, Stage, StageError, StageState, next_unfinished
 from services.domain.worker import Worker, worker_name
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, capacity, history, outbox, stages, workers
 from services.storage.rows.capacity import Capacity
 from services.storage.rows.outbox import Publication
+from services.usecases.runs.model_source import source_wait
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class StageView:
     stage: Stage
     attempts: list[Attempt]
     waiting_reason: str
-    """Reason for a queued stage's wait; empty if it does not wait."""
+    """Reason for the wait of a queued stage, or of one that waits for another run."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,17 @@ def view_of_new(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
     return RunView(run, views, [])
 
 
-def view_of_planned(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
-    """Return a run that is not stored; each stage has the reason why it would wait now."""
-    return RunView(run, [StageView(s, [], waiting_reason(s, None, now)) for s in run_stages], [])
+def view_of_planned(
+    run: Run, run_stages: list[Stage], now: Capacity, source: str = ""
+) -> RunView:
+    """Return a run that is not stored; each stage has the reason why it would wait now.
+
+    ``source`` is the first stage's wait for another run; empty if it would not wait for one.
+    """
+    reasons = [waiting_reason(stage, None, now) for stage in run_stages]
+    reasons[0] = source or reasons[0]
+    views = [StageView(s, [], reason) for s, reason in zip(run_stages, reasons, strict=True)]
+    return RunView(run, views, [])
 
 
 async def _waiting_reasons(
@@ -86,7 +95,9 @@ async def _waiting_reasons(
 ) -> dict[str, str]:
     queued = [stage for stage in run_stages if stage.state is StageState.QUEUED]
     if not queued:
-        return {}
+        waits = await source_wait(conn, run, run_stages)
+        stage = next_unfinished(run_stages)
+        return {stage.stage_id: waits} if waits and stage else {}
     entries = await outbox.list_publications(conn, run.uid)
     now = await capacity.read(conn)
     unserved = {stage.pool for stage in queued} - {pool for pool, n in now.served.items() if n}

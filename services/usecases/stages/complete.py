@@ -18,12 +18,14 @@ from services.storage.rows import artifacts, attempts
 from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import (
+    LockedRun,
     OpenLease,
     end_cancelled,
     move_stage,
     open_lease,
     peek_lease,
 )
+from services.usecases.runs.waiting import settle_waiting
 from services.usecases.stages.advance import advance
 from services.usecases.stages.cache import reusable_key
 from tailrace.formats.listing import FileEntry
@@ -92,8 +94,9 @@ async def complete_stage(context: Context, report: Completion) -> bool:
                 f"events are stored up to {lease.attempt.last_event}, not "
                 f"{report.last_event_sequence}: publish the rest first",
             )
-        proceed = await _complete(conn, context, lease, report, listings)
-    context.wakeups.wake(OUTBOX, lease.locked_run.run.uid)
+        locked_run, proceed = await _complete(conn, context, lease, report, listings)
+        waiting = await settle_waiting(conn, context, locked_run.run)
+    context.wakeups.wake(OUTBOX, locked_run.run.uid, *waiting)
     return proceed
 
 
@@ -116,7 +119,7 @@ async def _complete(
     lease: OpenLease,
     report: Completion,
     listings: list[tuple[ArtifactKind, Listing]],
-) -> bool:
+) -> tuple[LockedRun, bool]:
     locked_run, stage, attempt = lease.locked_run, lease.stage, lease.attempt
     run = locked_run.run
     producer = Producer(run.uid, run.run_id, stage.stage_id, attempt.number)
@@ -143,4 +146,4 @@ async def _complete(
     )
     if not ended:
         raise RuntimeError(f"attempt {stage.task_id} ended under the lock")
-    return proceed
+    return locked_run, proceed

@@ -10,6 +10,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, workers
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import after_failure, lock_run
+from services.usecases.runs.waiting import settle_waiting
 from tailrace.formats.dispatch import TaskId
 
 
@@ -40,7 +41,8 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
             raise RuntimeError(
                 f"attempt {seen.number} of {stage.task_id} was running, but not its stage"
             )
-        await after_failure(conn, locked_run, stage, error)
+        locked_run, _ = await after_failure(conn, locked_run, stage, error)
+        waiting = await settle_waiting(conn, context, locked_run.run)
     context.celery_events.attempt_failed(
         TaskId(seen.run_uid, seen.stage_id, seen.number),
         stage.kind,
@@ -48,7 +50,7 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
         seen.worker_id,
         error.reason,
     )
-    context.wakeups.wake(OUTBOX, seen.run_uid)
+    context.wakeups.wake(OUTBOX, seen.run_uid, *waiting)
     return True
 
 

@@ -15,6 +15,7 @@ from services.usecases.runs.lifecycle import (
     open_lease,
     queue_stage,
 )
+from services.usecases.runs.waiting import settle_waiting
 
 REASONS = ("CANCELLED", "DRAINED", "PREEMPTED")
 """Reasons for which a worker releases an attempt."""
@@ -43,7 +44,8 @@ async def fail_stage(context: Context, token: str, error: StageError) -> bool:
         )
         if not ended:
             raise RuntimeError(f"attempt {lease.stage.task_id} ended under the lock")
-    context.wakeups.wake(OUTBOX, locked_run.run.uid)
+        waiting = await settle_waiting(conn, context, locked_run.run)
+    context.wakeups.wake(OUTBOX, locked_run.run.uid, *waiting)
     return will_retry
 
 
@@ -73,4 +75,5 @@ async def release_stage(context: Context, token: str, reason: str) -> None:
             )
         if not await attempts.end(conn, lease.attempt, state, end_time=utc_now()):
             raise RuntimeError(f"attempt {stage.task_id} ended under the lock")
-    context.wakeups.wake(OUTBOX, locked_run.run.uid)
+        waiting = await settle_waiting(conn, context, locked_run.run)
+    context.wakeups.wake(OUTBOX, locked_run.run.uid, *waiting)

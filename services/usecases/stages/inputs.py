@@ -14,6 +14,7 @@ from services.domain.stage import Stage
 from services.storage.rows import artifacts
 from services.storage.rows import stages as stage_store
 from services.usecases.content import datasets, eval_sets, models
+from services.usecases.runs.model_source import find_source, run_model
 from services.usecases.runs.predictions_source import find_predictions
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.judge_spec import JudgeSpec
@@ -32,6 +33,10 @@ class InputRole(enum.StrEnum):
     """Predictions of another run, for comparison by a judge."""
     EVAL_SET = "EVAL_SET"
     """An imported eval set."""
+    SOURCE_CHECKPOINT = "SOURCE_CHECKPOINT"
+    """The checkpoint of another run, from which the starting model is made."""
+    SOURCE_DATASET = "SOURCE_DATASET"
+    """The dataset of that run, where it started from a preset, whose tokenizer comes from it."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,11 @@ async def stage_inputs(
 ) -> Inputs:
     """Return the inputs of a stage.
 
-    TRAIN reads the dataset, an imported start model and imported models that reward; INFER the
-    trained or imported model, the dataset, the split and imported eval sets; JUDGE the predictions
-    and, for the expected answers, dataset, split and eval sets. A run that only judges takes these
-    from the run that it judges. A model of the hub and a preset are not artifacts: the stage
-    process gets them by name.
+    TRAIN reads the dataset, the starting model, if it is imported or that of another run, and
+    imported models that reward; INFER the trained or starting model, the dataset, the split and
+    imported eval sets; JUDGE the predictions and, for the expected answers, dataset, split and eval
+    sets. A run that only judges takes these from the run that it judges. A model of the hub and a
+    preset are not artifacts: the stage process gets them by name.
     """
     inputs = Inputs()
     spec = run.resolved_spec
@@ -86,14 +91,46 @@ async def stage_inputs(
         await _add_predictions(conn, run, by_kind, inputs)
         return inputs
     train_stage = by_kind.get(StageKind.TRAIN)
-    imported = await _find_imported(conn, run, spec.model.source if spec.model else None)
+    start = await _start_models(conn, run)
     if stage.kind is StageKind.INFER and train_stage is not None:
         inputs.artifacts += await _list_artifacts(conn, run, train_stage, ArtifactKind.MODEL)
         inputs.artifacts += await _list_artifacts(conn, run, train_stage, ArtifactKind.SPLIT)
         if spec.infer is not None and spec.infer.include_base:
-            inputs.named += [NamedInput(InputRole.BASE_MODEL, "", model) for model in imported]
+            inputs.named += [NamedInput(InputRole.BASE_MODEL, "", model) for model in start]
+            inputs.named += await _checkpoint_inputs(conn, run)
         return inputs
-    inputs.artifacts += imported
+    inputs.artifacts += start
+    inputs.named += await _checkpoint_inputs(conn, run)
+    return inputs
+
+
+async def _start_models(conn: AsyncConnection, run: Run) -> list[Artifact]:
+    """Return the artifact of the model that a run starts from; none for a hub model or a preset.
+
+    For a checkpoint, it is the model that the checkpoint's own run started from.
+    """
+    model = run.resolved_spec.model
+    name = run_model(run.resolved_spec)
+    if name is None:
+        return await _find_imported(conn, run, model.source if model else None)
+    source = await find_source(conn, run.project, name)
+    if source.step is None:
+        return [await source.model(conn)]
+    return await _start_models(conn, source.run)
+
+
+async def _checkpoint_inputs(conn: AsyncConnection, run: Run) -> list[NamedInput]:
+    """Return the inputs for a starting model that is made from another run's checkpoint."""
+    name = run_model(run.resolved_spec)
+    source = None if name is None else await find_source(conn, run.project, name)
+    checkpoint = None if source is None else await source.checkpoint(conn)
+    if source is None or checkpoint is None:
+        return []
+    inputs = [NamedInput(InputRole.SOURCE_CHECKPOINT, "", checkpoint)]
+    spec = source.run.resolved_spec
+    if spec.model is not None and spec.model.preset is not None and spec.dataset is not None:
+        dataset = await datasets.VERSIONS.artifact(conn, run.project, spec.dataset)
+        inputs.append(NamedInput(InputRole.SOURCE_DATASET, "", dataset))
     return inputs
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from tailrace.formats.data.eval_item import MAX_MARKER, MAX_MARKERS
 from tailrace.formats.endpoint_access import EndpointUrl
-from tailrace.formats.resource_id import MODEL_SOURCE, RUN_NAME, RUN_NAME_FORM
+from tailrace.formats.resource_id import MODEL_NAME, RUN_NAME, RUN_NAME_FORM
 from tailrace.formats.schema import Violation, blank_violations, exactly_one, key
 from tailrace.formats.wording import unknown_name
 
@@ -162,7 +162,7 @@ class JudgeBackend:
         default=None,
         minimum=1,
         max_length=256,
-        pattern=MODEL_SOURCE,
+        pattern=MODEL_NAME,
         form="a hub id such as 'org/name', nor an imported model 'models/NAME'",
     )
     endpoint: JudgeEndpoint | None = key(

@@ -38,13 +38,16 @@ class ModelSpec:
 
     source: str | None = key(
         "A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's "
-        "operator gives one, or an imported model (`models/{model}`).",
+        "operator gives one, an imported model (`models/{model}`), or the model of another run: its "
+        "final one (`runs/{run}`) or that of a checkpoint (`runs/{run}@{step}`). The new run waits "
+        "until the other one has succeeded; a checkpoint that exists already is used at once.",
         default=None,
         minimum=1,
         max_length=256,
         pattern=MODEL_SOURCE,
         form=(
-            "a hub id such as 'distilgpt2' or 'org/name', nor an imported model 'models/NAME'; "
+            "a hub id such as 'distilgpt2' or 'org/name', nor an imported model 'models/NAME', "
+            "nor a run's model 'runs/NAME' or 'runs/NAME@STEP'; "
             "a folder is imported first: tailrace models import FOLDER"
         ),
     )
