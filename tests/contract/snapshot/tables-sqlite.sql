@@ -187,6 +187,15 @@ CREATE TABLE run_labels (
 CREATE INDEX ix_run_labels_newest ON run_labels (project, name, value, create_time, run_uid)
 CREATE INDEX ix_run_labels_state ON run_labels (project, name, value, state, create_time, run_uid)
 
+CREATE TABLE run_sources (
+  run_uid VARCHAR(32) NOT NULL,
+  source_uid VARCHAR(32) NOT NULL,
+  CONSTRAINT pk_run_sources PRIMARY KEY (run_uid),
+  CONSTRAINT fk_run_sources_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid),
+  CONSTRAINT fk_run_sources_source_uid_runs FOREIGN KEY(source_uid) REFERENCES runs (uid)
+)
+CREATE INDEX ix_run_sources_source ON run_sources (source_uid, run_uid)
+
 CREATE TABLE runs (
   uid VARCHAR(32) NOT NULL,
   project VARCHAR(63) NOT NULL,
