@@ -596,8 +596,8 @@ class ModelSpec(google.protobuf.message.Message):
     characters.
     """
     adapter: global___AdapterUse.ValueType
-    """Use of a LoRA adapter that was imported on its base model: merged into the weights, or
-    continued by the training (default: `merge`).
+    """Use of the LoRA adapter that a run trained, or that was imported on its base model: merged into
+    the weights, or continued by the training (default: `merge`).
     """
     @property
     def chat_template_kwargs(self) -> google.protobuf.struct_pb2.Struct:

@@ -19,6 +19,7 @@ from training.loop.start import open_start, split_of
 from training.loop.trainable import choose_trainable
 from training.models.family import Model
 from training.models.origin import Origin
+from training.models.source import resolve_model
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ def save_checkpoint_model(
     spec, train = _specs(checkpoint, path)
     is_preset = spec.preset is not None
     split = split_of(train, records) if is_preset else Split([], [], 0.0, train.split_seed)
+    if folder is None and not is_preset:
+        folder = resolve_model(spec.source or "")
     model, weights, tokenizer, origin = open_start(spec, train.seed, split, folder)
     trainable = choose_trainable(model, train)
     trained, _ = trainable.start(weights)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tailrace.formats.data.record import Record
+from tailrace.formats.model.adapter import ADAPTER_FOLDER
 from tailrace.formats.results import TrainResult
 from tailrace.formats.spec.run_spec import TrainSpec
 from training.budget.estimate import estimate, free_memory, require_fit
@@ -18,7 +19,6 @@ from training.loop.lora import LoraAdapter
 from training.loop.progress import Progress
 from training.loop.start import Start
 from training.loop.trainer import Trainer, TrainOutcome
-from training.models.adapter_folder import FOLDER as ADAPTER
 from training.models.adapter_folder import save_adapter
 from training.models.folder import weights_digest
 from training.observer import Observer
@@ -82,7 +82,7 @@ def fit(
     params = trainer.merge(trained, start.weights)
     save_trained(final_model, start, params, train.save_dtype)
     if isinstance(trainer.trainable, LoraAdapter):
-        save_adapter(final_model / ADAPTER, trainer.trainable, trained.params, start.base)
+        save_adapter(final_model / ADAPTER_FOLDER, trainer.trainable, trained.params, start.base)
     parameters, digest = trainer.trainable.parameters, weights_digest(final_model)
     return _result(start, trained, held_out, parameters, digest)
 

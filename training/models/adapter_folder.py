@@ -32,9 +32,6 @@ from training.models.stored_weights import Update
 from training.models.tensor_blocks import read_tensor
 from training.models.weights import Place, read_file_header
 
-FOLDER = "adapter"
-"""Name of the adapter's folder inside the folder of the merged model."""
-
 
 def save_adapter(folder: Path, adapter: LoraAdapter, trained: Params, base: str | None) -> None:
     """Write an adapter that ``PeftModel.from_pretrained`` opens on top of its base model.

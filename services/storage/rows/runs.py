@@ -80,7 +80,9 @@ and the length is known.
 
 _RUN = sa.select(*COLUMNS)
 _BY_UID = _RUN.where(runs.c.uid == sa.bindparam("uid"))
-_LOCK_SHARED = sa.select(runs.c.uid).where(runs.c.uid == sa.bindparam("uid")).with_for_update(read=True)
+_LOCK_SHARED = (
+    sa.select(runs.c.uid).where(runs.c.uid == sa.bindparam("uid")).with_for_update(read=True)
+)
 _UPDATE = sa.update(runs).where(runs.c.uid == sa.bindparam("of_uid"))
 _UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindparam("of_uid"))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.content.artifact import Artifact
+from services.domain.content.artifact import Artifact, Listing
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.domain.run import Run, RunModel, RunState
 from services.domain.stage import Stage, StageState, next_unfinished
 from services.storage.rows import artifacts, runs, stages
+from tailrace.formats.listing import FileEntry
+from tailrace.formats.model.adapter import ADAPTER_FOLDER, UNMERGED_FOLDER
+from tailrace.formats.spec.model_spec import AdapterUse, ModelSpec
 from tailrace.formats.spec.run_spec import RunSpec, StageKind
 from tailrace.formats.stage_protocol import ArtifactKind
 
@@ -51,6 +54,27 @@ class SourceRun:
         if not models:
             raise NotFound("ARTIFACT_NOT_FOUND", f"{self._names} has no final model")
         return models[0]
+
+    async def adapted_base(self, conn: AsyncConnection, base: Artifact) -> Artifact:
+        """Return the model that the run started from, with the adapter that the run trained.
+
+        ``base`` may have an earlier adapter, which the run's own replaces. The files are those of
+        an adapter that is imported on its base model.
+        """
+        final = await self.model(conn)
+        trained = [
+            FileEntry(
+                UNMERGED_FOLDER + path.removeprefix(ADAPTER_FOLDER), file.sha256, file.size_bytes
+            )
+            for file in final.listing.files
+            if (path := file.path).startswith(f"{ADAPTER_FOLDER}/")
+        ]
+        plain = [
+            file
+            for file in base.listing.files
+            if not file.path.startswith((f"{UNMERGED_FOLDER}/", f"{ADAPTER_FOLDER}/"))
+        ]
+        return replace(final, listing=Listing.of([*plain, *trained]))
 
     async def checkpoint(self, conn: AsyncConnection) -> Artifact | None:
         """Return the checkpoint of the step, if it is saved."""
@@ -101,14 +125,15 @@ def run_model(spec: RunSpec) -> str | None:
     return source if RunModel.is_named(source) else None
 
 
-async def pin_source(conn: AsyncConnection, project: str, source: str) -> str:
-    """Return the source with the run's uid, which is never used again.
+async def pin_source(conn: AsyncConnection, project: str, model: ModelSpec) -> str:
+    """Return the source of a model with the run's uid, which is never used again.
 
     Raises:
-        InvalidInput: The source has no step or run of a valid form, or the run trains no model.
+        InvalidInput: The source has no step or run of a valid form, or the run trains no model, or
+            no adapter that can be continued.
         NotFound: The run does not exist (RUN_NOT_FOUND).
     """
-    named = RunModel.parse(source, FIELD)
+    named = RunModel.parse(model.source or "", FIELD)
     found_run = await runs.get(conn, project, named.run_id)
     if await _train_stage(conn, found_run) is None:
         raise InvalidInput.field(
@@ -116,6 +141,8 @@ async def pin_source(conn: AsyncConnection, project: str, source: str) -> str:
         )
     if named.step is not None and RunModel.is_named(_own_source(found_run)):
         await _require_final(found_run)
+    if model.adapter is AdapterUse.CONTINUE:
+        _require_adapter(found_run, named)
     return str(RunModel(found_run.uid, named.step))
 
 
@@ -163,6 +190,28 @@ async def _require_final(run: Run) -> None:
             FIELD,
             f"{run.name} starts from a checkpoint, too: name its final model, {run.name}",
         )
+
+
+def _require_adapter(run: Run, named: RunModel) -> None:
+    """Raise unless the run trains an adapter for a model whose files are stored here."""
+    field = "spec.model.adapter"
+    train, source = run.resolved_spec.train, _own_source(run)
+    continued = run.resolved_spec.model and run.resolved_spec.model.adapter is AdapterUse.CONTINUE
+    if named.step is not None:
+        problem = f"cannot continue a checkpoint's adapter: name the final model, {run.name}"
+    elif not continued and (train is None or train.adapter is None):
+        problem = f"cannot continue: {run.name} trains no adapter"
+    elif source is None or not source.startswith(("models/", "runs/")):
+        problem = (
+            f"cannot continue: the base model of {run.name} is not stored here; import it and "
+            "train the adapter on models/NAME, or leave model.adapter out to start from the merged "
+            "model"
+        )
+    elif RunModel.is_named(source) and RunModel.parse(source, field).step is not None:
+        problem = f"cannot continue: {run.name} started from a checkpoint; leave model.adapter out"
+    else:
+        return
+    raise InvalidInput.field(field, problem)
 
 
 async def _train_stage(conn: AsyncConnection, run: Run) -> Stage | None:

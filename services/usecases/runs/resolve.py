@@ -59,8 +59,8 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     source = spec.model.source if spec.model else None
     if source is not None and models.is_imported(source):
         await models.resolve(conn, project, source)
-    if run_model(spec) is not None and spec.model is not None and source is not None:
-        pinned = await pin_source(conn, project, source)
+    if run_model(spec) is not None and spec.model is not None:
+        pinned = await pin_source(conn, project, spec.model)
         spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, source=pinned))
     if spec.dataset is None:
         return spec

@@ -77,9 +77,7 @@ def view_of_new(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
     return RunView(run, views, [])
 
 
-def view_of_planned(
-    run: Run, run_stages: list[Stage], now: Capacity, source: str = ""
-) -> RunView:
+def view_of_planned(run: Run, run_stages: list[Stage], now: Capacity, source: str = "") -> RunView:
     """Return a run that is not stored; each stage has the reason why it would wait now.
 
     ``source`` is the first stage's wait for another run; empty if it would not wait for one.

@@ -18,6 +18,7 @@ from services.usecases.runs.model_source import find_source, run_model
 from services.usecases.runs.predictions_source import find_predictions
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.judge_spec import JudgeSpec
+from tailrace.formats.spec.model_spec import AdapterUse
 from tailrace.formats.spec.run_spec import StageKind
 from tailrace.formats.stage_protocol import ArtifactKind
 
@@ -114,9 +115,12 @@ async def _start_models(conn: AsyncConnection, run: Run) -> list[Artifact]:
     if name is None:
         return await _find_imported(conn, run, model.source if model else None)
     source = await find_source(conn, run.project, name)
-    if source.step is None:
-        return [await source.model(conn)]
-    return await _start_models(conn, source.run)
+    if source.step is not None:
+        return await _start_models(conn, source.run)
+    if model is not None and model.adapter is AdapterUse.CONTINUE:
+        (base,) = await _start_models(conn, source.run)
+        return [await source.adapted_base(conn, base)]
+    return [await source.model(conn)]
 
 
 async def _checkpoint_inputs(conn: AsyncConnection, run: Run) -> list[NamedInput]:

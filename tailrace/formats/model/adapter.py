@@ -20,6 +20,9 @@ CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 """File name of the adapter's matrices."""
 
+ADAPTER_FOLDER = "adapter"
+"""Folder of a trained adapter inside the folder of the model that it is merged into."""
+
 UNMERGED_FOLDER = "unmerged_adapter"
 """Subfolder of an adapter in the folder of its base model."""
 

@@ -38,9 +38,9 @@ class ModelSpec:
 
     source: str | None = key(
         "A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's "
-        "operator gives one, an imported model (`models/{model}`), or the model of another run: its "
-        "final one (`runs/{run}`) or that of a checkpoint (`runs/{run}@{step}`). The new run waits "
-        "until the other one has succeeded; a checkpoint that exists already is used at once.",
+        "operator gives one, an imported model (`models/{model}`), or the model of another run: "
+        "its final one (`runs/{run}`) or that of a checkpoint (`runs/{run}@{step}`). The new run "
+        "waits until the other one has succeeded; a checkpoint that exists already is used at once.",
         default=None,
         minimum=1,
         max_length=256,
@@ -72,8 +72,8 @@ class ModelSpec:
         max_length=64,
     )
     adapter: AdapterUse | None = key(
-        "Use of a LoRA adapter that was imported on its base model: merged into the weights, or "
-        "continued by the training (default: `merge`).",
+        "Use of the LoRA adapter that a run trained, or that was imported on its base model: "
+        "merged into the weights, or continued by the training (default: `merge`).",
         default=None,
     )
 

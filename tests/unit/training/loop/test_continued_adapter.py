@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tailrace.formats.data.trace import Trace
+from tailrace.formats.model.adapter import ADAPTER_FOLDER as FOLDER
 from tailrace.formats.model.adapter import PREFIX, UNMERGED_CONFIG, UNMERGED_FOLDER
 from tailrace.formats.spec.model_spec import AdapterUse
 from tailrace.formats.spec.run_spec import AdapterSpec, LoraSpec, ModelSpec, TrainSpec
@@ -20,7 +21,7 @@ from training.errors import ConfigError
 from training.loop.fit import fit
 from training.loop.lora import LoraAdapter
 from training.loop.start import Start, prepare
-from training.models.adapter_folder import FOLDER, save_adapter
+from training.models.adapter_folder import save_adapter
 from training.models.family import Params
 from training.models.folder import load_model
 from training.observer import Observer

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 
+from services.domain.content.artifact import Artifact
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.domain.event import CheckpointSaved
 from services.domain.run import RunState
 from services.domain.stage import StageState
-from services.storage.rows import outbox
+from services.storage.rows import artifacts, outbox
 from services.usecases.runs.cancel import cancel_run
 from services.usecases.runs.create import CreateRun
 from services.usecases.runs.retry import retry_run
 from services.usecases.runs.view import RunView
+from services.usecases.stages.complete import complete_stage
 from services.usecases.stages.inputs import InputRole
-from tests.unit.services.driver import CALLER, Driver, spec, states
+from tailrace.formats.stage_protocol import ArtifactKind
+from tests.unit.services.driver import CALLER, SPEC, Driver, spec, states
 from tests.unit.services.usecases.stages.test_cache import run_through
 
 WAITING = ("QUEUED", "PENDING", "PENDING", "PENDING")
@@ -81,7 +85,10 @@ async def test_a_source_that_ends_without_a_model_fails_the_runs_that_wait(
     await start_from(driver, "runs/a", "b")
     await start_from(driver, "runs/b", "c")
     await end(driver, state)
-    for run_id, reason, other in (("b", f"SOURCE_RUN_{state}", "a"), ("c", "SOURCE_RUN_FAILED", "b")):
+    for run_id, reason, other in (
+        ("b", f"SOURCE_RUN_{state}", "a"),
+        ("c", "SOURCE_RUN_FAILED", "b"),
+    ):
         view = await driver.get(run_id)
         assert states(view) == ("FAILED", "FAILED", "PENDING", "PENDING")
         assert view.error is not None
@@ -164,6 +171,53 @@ async def test_a_checkpoint_of_a_failed_run_can_be_used(driver: Driver) -> None:
     await save_checkpoint(driver, "a", 5)
     await end(driver, "FAILED")
     assert (await start_from(driver, "runs/a@5")).stages[0].stage.state is StageState.QUEUED
+
+
+async def test_an_adapter_goes_on_next_to_its_base_model(driver: Driver) -> None:
+    await driver.create("base")
+    await finish(driver, "base")
+    train = {**SPEC["train"], "adapter": {"lora": {}}}
+    await start_from(driver, "runs/base", "lora", train=train)
+    report = await driver.completion(await driver.start("lora"))
+    paths = ["model.safetensors", "adapter/adapter_config.json"]
+    files = [await driver.upload(path, path.encode()) for path in paths]
+    model, *others = report.artifacts
+    changed = dataclasses.replace(model, files=files)
+    await complete_stage(driver.context, dataclasses.replace(report, artifacts=[changed, *others]))
+    await finish(driver, "lora")
+    await driver.create("c", model={"source": "runs/lora", "adapter": "continue"})
+    order = await driver.start("c")
+    (folder,) = (a for a in order.inputs.artifacts if a.kind.value == "model")
+    base = [file.path for file in (await driver_model(driver, "base")).listing.files]
+    assert [file.path for file in folder.listing.files] == sorted(
+        [*base, "unmerged_adapter/adapter_config.json"]
+    )
+
+
+async def driver_model(driver: Driver, run_id: str) -> Artifact:
+    uid = (await driver.get(run_id)).run.uid
+    async with driver.context.database.read() as conn:
+        kept = await artifacts.list_for_run(conn, CALLER.project, uid, kind=ArtifactKind.MODEL)
+    return kept[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("runs/a", "runs/a trains no adapter"),
+        ("runs/lora", "the base model of runs/lora is not stored here"),
+        ("runs/lora@5", "name the final model, runs/lora"),
+    ],
+)
+async def test_an_adapter_that_cannot_go_on_is_refused(
+    driver: Driver, source: str, problem: str
+) -> None:
+    await driver.create("a")
+    train = {**SPEC["train"], "adapter": {"lora": {}}}
+    await driver.create("lora", train=train)
+    with pytest.raises(InvalidInput) as caught:
+        await driver.create("c", model={"source": source, "adapter": "continue"})
+    assert problem in str(caught.value.violations)
 
 
 async def test_results_are_reused_by_the_content_of_the_model(driver: Driver) -> None:
