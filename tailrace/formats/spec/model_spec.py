@@ -40,7 +40,8 @@ class ModelSpec:
         "A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's "
         "operator gives one, an imported model (`models/{model}`), or the model of another run: "
         "its final one (`runs/{run}`) or that of a checkpoint (`runs/{run}@{step}`). The new run "
-        "waits until the other one has succeeded; a checkpoint that exists already is used at once.",
+        "waits until the other one has succeeded; a checkpoint that exists already is used at "
+        "once.",
         default=None,
         minimum=1,
         max_length=256,
