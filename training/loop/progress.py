@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from training.objectives.objective import means_of_parts
+
 
 @dataclass
 class Progress:
@@ -44,7 +46,7 @@ class Progress:
         metrics = {name: _mean(values) for name, values in self.metrics_window.items()}
         self.window.clear()
         self.metrics_window.clear()
-        return loss, metrics
+        return loss, means_of_parts(metrics)
 
     @property
     def epoch_loss(self) -> float:

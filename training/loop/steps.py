@@ -6,7 +6,7 @@ Shapes: K steps, M parts of a batch, B rows, T tokens.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from training.models.experts.balance import RouterSums, total
 from training.models.family import Params
 from training.models.unpacked import Slots
 from training.objectives.objective import (
+    BaselineObjective,
     BoundModel,
     Metrics,
     Objective,
@@ -119,6 +120,26 @@ def compile_evaluation(
         return loss_of(trained, frozen, rows, jnp.float32(1), None)
 
     return evaluate
+
+
+def compile_baseline(
+    objective: Objective, trainable: TrainableSplit, layout: Layout
+) -> Callable[[Params, Params, Batch], jax.Array] | None:
+    """Return the compiled sum of the figures that a baseline is the mean of, over one batch.
+
+    The function takes trained and frozen values, and a batch of one step; None for methods without
+    a baseline.
+    """
+    if not isinstance(objective, BaselineObjective):
+        return None
+    loss_of = _loss_on(objective, layout, trainable)
+
+    @jax.jit
+    def share(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
+        rows = jax.tree.map(lambda values: values[0], layout.split(batch, rows=1))
+        return loss_of.baseline_share(trained, frozen, rows, jnp.float32(1))
+
+    return share
 
 
 def compile_answers(
@@ -223,6 +244,23 @@ class BatchLoss:
         *_, routers = self._forward(trained, frozen, rows, jnp.float32(1), key)
         return total(routers).assignments
 
+    def baseline_share(
+        self, trained: Params, frozen: Params, rows: Batch, normalizer: jax.Array
+    ) -> jax.Array:
+        """Return the share of rows in a baseline; see :class:`.BaselineObjective`."""
+        if not isinstance(self.objective, BaselineObjective):
+            raise TypeError("the method has no baseline")
+        with self._context():
+            decoder = self.trainable.decoder(trained, frozen, None)
+            model = BoundModel(decoder, None, remat=False, by_block=self.by_block)
+            return self.objective.baseline_share(model, rows, normalizer)
+
+    @contextlib.contextmanager
+    def _context(self) -> Iterator[None]:
+        mesh = contextlib.nullcontext() if self.layout is None else self.layout.current()
+        with mesh, full_precision(self.trainable.dtype):
+            yield
+
     def _forward(
         self,
         trained: Params,
@@ -231,9 +269,8 @@ class BatchLoss:
         normalizer: jax.Array,
         key: jax.Array | None,
     ) -> tuple[jax.Array, Metrics, list[RouterSums]]:
-        mesh = contextlib.nullcontext() if self.layout is None else self.layout.current()
         routers: list[RouterSums] = []
-        with mesh, full_precision(self.trainable.dtype):
+        with self._context():
             decoder = self.trainable.decoder(trained, frozen, key)
             receiver = None if self.balance is None else routers
             model = BoundModel(decoder, key, self.remat, self.by_block, self.slots, receiver)
@@ -268,8 +305,8 @@ def accumulate(
     """Return the function for loss, metrics and gradients of a batch, ``micro`` rows at a time.
 
     The loss of each part is divided by the weight of the whole batch, so that the parts add up to
-    the loss of a single pass over all rows, however unequal they are. The balance of experts is
-    that of the whole batch, too: a first pass over the parts counts their assignments.
+    the loss of a single pass over all rows, however unequal they are. A baseline, and the balance of
+    experts, are those of the whole batch, too: a first pass over the parts computes them.
     """
     gradients_of = jax.value_and_grad(loss_of.__call__, has_aux=True)
 
@@ -289,8 +326,13 @@ def accumulate(
     ) -> tuple[jax.Array, Metrics, Params]:
         # At least 1, because it divides.
         normalizer = jnp.maximum(objective.weight(rows), 1)
-        parts = rows.tokens.shape[0] // micro if micro else 1
-        if parts <= 1:
+        parts = max(1, rows.tokens.shape[0] // micro if micro else 1)
+        if isinstance(objective, BaselineObjective):
+            pieces = layout.split(_in_parts(rows, parts), rows=1)
+            share_of = partial(loss_of.baseline_share, trained, frozen, normalizer=normalizer)
+            mean = jax.lax.map(share_of, pieces).sum()
+            rows = with_baseline(rows, objective.baseline(mean))
+        if parts == 1:
             (loss, metrics), gradients = gradients_of(trained, frozen, rows, normalizer, key)
             return loss, metrics, gradients
 
@@ -310,6 +352,12 @@ def accumulate(
         return loss, jax.tree.map(partial(jnp.sum, axis=0), shares), gradients
 
     return compute
+
+
+def with_baseline(rows: Batch, baseline: jax.Array) -> Batch:
+    """Return rows [..., B, 2, T] with the baseline of their whole batch."""
+    shape = rows.tokens.shape[:-2]
+    return rows._replace(baseline=jnp.full(shape, jax.lax.stop_gradient(baseline)))
 
 
 def _norm(gradients: Params) -> jax.Array:

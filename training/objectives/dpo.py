@@ -6,7 +6,6 @@ The losses are in :mod:`training.objectives.preference_losses`. Shapes: B pairs,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,13 @@ from tailrace.formats.spec.train_spec import TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
-from training.objectives.losses import log_probs, rowwise_log_probs
 from training.objectives.objective import ACCURACY, BoundModel, Metrics
-from training.objectives.pairs import PairCollator, encode_pairs
+from training.objectives.pairs import (
+    PairCollator,
+    encode_pairs,
+    is_pair,
+    response_log_probs,
+)
 from training.objectives.preference_losses import PairScores, pair_losses, pair_rewards
 
 
@@ -55,20 +58,11 @@ class DpoObjective:
 
     def weight(self, rows: Batch) -> Any:
         """Return the number of pairs; rows of padding are none."""
-        return _is_pair(rows).sum()
+        return is_pair(rows).sum()
 
     def answer_log_probs(self, model: BoundModel, rows: Batch) -> jax.Array:
         """Return the log-probabilities of both answers of each pair, [B, 2], in nats."""
-        answers = jax.tree.map(lambda values: values.reshape(-1, values.shape[-1]), rows[:3])
-        tokens, targets, weights = answers
-        lengths = None if rows.lengths is None else rows.lengths.reshape(-1)
-        still = replace(model, dropout_key=None)
-        hidden = still.hidden(Batch(tokens, targets, weights, lengths=lengths))
-        if model.by_block:
-            sums = rowwise_log_probs(model.decoder.logits, hidden, targets, weights)
-        else:
-            sums = log_probs(model.decoder.logits(hidden), targets, weights)
-        return sums.reshape(-1, 2)
+        return response_log_probs(model, rows)
 
     def loss(
         self, model: BoundModel, rows: Batch, normalizer: jax.Array
@@ -81,7 +75,7 @@ class DpoObjective:
         reference = jnp.zeros(rows.tokens.shape[:2]) if rows.reference is None else rows.reference
         lengths = jnp.maximum(jnp.asarray(rows.weights).sum(-1), 1)
         scores = PairScores(self.answer_log_probs(model, rows), lengths, reference)
-        pairs = jnp.asarray(_is_pair(rows))
+        pairs = jnp.asarray(is_pair(rows))
 
         def mean(values: jax.Array) -> jax.Array:
             return jnp.sum(jnp.where(pairs, values, 0)) / normalizer
@@ -103,8 +97,3 @@ class DpoObjective:
     @property
     def _figure(self) -> str:
         return "log_ratio" if self.has_reference else "log_prob"
-
-
-def _is_pair(rows: Batch) -> Any:
-    """Return True for each pair that is not padding, […, B]."""
-    return (rows.weights.sum(-1) > 0).all(-1)

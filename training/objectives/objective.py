@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -26,6 +26,16 @@ Metrics = dict[str, jax.Array]
 ACCURACY = "preference_accuracy"
 """Metric: share of pairs whose chosen answer has the higher reward; an evaluation adds its
 interval."""
+
+FEEDBACK_ACCURACY = "feedback_accuracy"
+"""Metric: share of answers whose reward agrees with their label; the same holds for it."""
+
+SHARES = {
+    f"{figure}_{side}": f"{side}_share"
+    for figure in ("rewards", "log_ratio")
+    for side in ("desirable", "undesirable")
+}
+"""Metrics of one part of a batch's examples, with the metric that has the share of this part."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +125,41 @@ class ReferencedObjective(Objective, Protocol):
 
 
 @runtime_checkable
+class BaselineObjective(Objective, Protocol):
+    """A training method whose loss reads a figure of the whole batch, without a derivative.
+
+    It is in :attr:`training.data.batches.Batch.baseline` however the batch is divided.
+    """
+
+    def baseline_share(self, model: BoundModel, rows: Batch, normalizer: jax.Array) -> jax.Array:
+        """Return the rows' share of the figure's mean over a batch of weight ``normalizer``."""
+        ...
+
+    def baseline(self, mean: jax.Array) -> jax.Array:
+        """Return the figure for the mean over the whole batch."""
+        ...
+
+
+@runtime_checkable
 class SampledObjective(Objective, Protocol):
     """A training method on answers that the model samples in the course of the training."""
 
     def token_scores(self, model: BoundModel, rows: Batch) -> TokenScores:
         """Return the scores of tokens [B, T] at the temperature of sampling, without dropout."""
         ...
+
+
+def means_of_parts(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return means over a batch, with those of a part of the examples over this part.
+
+    A part without examples has no mean.
+    """
+    means = {}
+    for name, value in metrics.items():
+        share = metrics[SHARES[name]] if name in SHARES else 1.0
+        if share > 0:
+            means[name] = value / share
+    return means
 
 
 def attention_inputs(rows: Batch, slots: Slots | None = None) -> tuple[AttentionMask, jax.Array]:

@@ -1,7 +1,7 @@
 """Pairs of answers to one prompt: their encoding, their store, and their layout in batches.
 
-A pair is an :class:`.Example` of the chosen answer with a ``rejected`` one. Shapes: K steps, B
-pairs, T tokens.
+A pair is an :class:`.Example` of the chosen answer with the rejected one as ``other``. Shapes: K
+steps, B pairs, T tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,23 +33,32 @@ from training.data.example_store import Example, ExampleStore, ExampleWriter, St
 from training.data.packing import bucket
 from training.data.totals import Totals
 from training.errors import DataError
+from training.objectives.losses import log_probs, rowwise_log_probs
+from training.objectives.objective import BoundModel
 
 _log = logging.getLogger(__name__)
 
 
 class PairStore(StoredExamples):
-    """Pairs over a store in which each chosen answer precedes the rejected one."""
+    """Pairs over a store in which the answers of a pair follow one another."""
 
-    def __init__(self, answers: ExampleStore, reference: NDArray[np.float32] | None = None) -> None:
+    def __init__(
+        self,
+        answers: ExampleStore,
+        reference: NDArray[np.float32] | None = None,
+        labels: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Pair the answers.
 
         Args:
-            answers: Chosen and rejected answers in turn.
+            answers: First and second answers in turn, such as chosen and rejected ones.
             reference: Log-probabilities of all answers under the starting model, [pairs, 2].
+            labels: Labels of the first answers (default: all are good).
         """
         self.answers = answers
-        """Chosen and rejected answers in turn."""
+        """First and second answers in turn."""
         self._reference = reference
+        self._labels = np.ones(len(answers) // 2, np.bool_) if labels is None else labels
         both = answers.lengths.reshape(-1, 2)
         self.lengths = both.max(axis=1)
         self.totals = both.sum(axis=1, dtype=np.uint32)
@@ -56,15 +67,16 @@ class PairStore(StoredExamples):
 
     def with_reference(self, reference: NDArray[np.float32]) -> PairStore:
         """Return the pairs with log-probabilities under the starting model, [pairs, 2]."""
-        return PairStore(self.answers, reference)
+        return PairStore(self.answers, reference, self._labels)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def _read(self, index: int) -> Example:
-        chosen, rejected = self.answers[2 * index], self.answers[2 * index + 1]
+        first, second = self.answers[2 * index], self.answers[2 * index + 1]
         reference = None if self._reference is None else self._reference[index]
-        return dataclasses.replace(chosen, rejected=rejected, reference=reference)
+        label = bool(self._labels[index])
+        return dataclasses.replace(first, other=second, reference=reference, label=label)
 
 
 class PairCollator(Collator):
@@ -94,9 +106,29 @@ class PairCollator(Collator):
 
 
 def _answers(pair: Example) -> tuple[Example, Example]:
-    if pair.rejected is None:
-        raise ValueError("an example without a rejected answer is not a pair")
-    return pair, pair.rejected
+    if pair.other is None:
+        raise ValueError("an example without a second answer is not a pair")
+    return pair, pair.other
+
+
+def is_pair(rows: Batch) -> Any:
+    """Return True for each pair that is not padding, […, B]."""
+    return (rows.weights.sum(-1) > 0).all(-1)
+
+
+def response_log_probs(model: BoundModel, rows: Batch) -> jax.Array:
+    """Return the log-probabilities of the answers of rows [B, S, T] without dropout, [B, S]."""
+    sides = rows.tokens.shape[1]
+    answers = jax.tree.map(lambda values: values.reshape(-1, values.shape[-1]), rows[:3])
+    tokens, targets, weights = answers
+    still = dataclasses.replace(model, dropout_key=None)
+    lengths = None if rows.lengths is None else rows.lengths.reshape(-1)
+    hidden = still.hidden(Batch(tokens, targets, weights, lengths=lengths))
+    if model.by_block:
+        sums = rowwise_log_probs(model.decoder.logits, hidden, targets, weights)
+    else:
+        sums = log_probs(model.decoder.logits(hidden), targets, weights)
+    return sums.reshape(-1, sides)
 
 
 def encode_pairs(

@@ -1,6 +1,6 @@
-"""Losses over pairs of answers to one prompt.
+"""Losses over pairs of answers to one prompt, and over answers with a label.
 
-Shapes: B pairs; the chosen answer precedes the rejected one.
+Shapes: B pairs or answers; the chosen answer of a pair precedes the rejected one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from tailrace.formats.spec.methods import DpoSpec, PreferenceLoss
+from tailrace.formats.spec.methods import DpoSpec, KtoSpec, PreferenceLoss
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,26 @@ class PairScores:
     def means(self) -> jax.Array:
         """Mean log-probabilities of tokens, [B, 2]."""
         return self.log_probs / self.lengths
+
+
+@dataclass(frozen=True)
+class FeedbackScores:
+    """Scores of answers with a label."""
+
+    log_ratios: jax.Array
+    """Log-probabilities less those of the starting model, [B]."""
+    labels: jax.Array
+    """True for good answers, [B]."""
+    baseline: jax.Array
+    """Mean log-ratio of mismatched answers, at least 0, [B]; it has no derivative."""
+
+
+def feedback_losses(scores: FeedbackScores, spec: KtoSpec) -> jax.Array:
+    """Return the weighted loss of each answer, [B]: equation 7 of KTO."""
+    rewards = spec.beta * (scores.log_ratios - jax.lax.stop_gradient(scores.baseline))
+    values = jax.nn.sigmoid(jnp.where(scores.labels, rewards, -rewards))
+    weights = jnp.where(scores.labels, spec.desirable_weight, spec.undesirable_weight)
+    return weights * (1 - values)
 
 
 def pair_losses(scores: PairScores, spec: DpoSpec) -> jax.Array:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from tailrace.formats.spec.train_spec import TrainSpec
 from training.objectives.dpo import DpoObjective
 from training.objectives.grpo import GrpoObjective
+from training.objectives.kto import KtoObjective
 from training.objectives.objective import Objective
 from training.objectives.sft import SftObjective
 
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "sft": SftObjective,
     "dpo": DpoObjective,
+    "kto": KtoObjective,
     "grpo": GrpoObjective,
 }
 """By method, such as ``sft``."""

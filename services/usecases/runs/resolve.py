@@ -168,6 +168,13 @@ def _check_kind(spec: RunSpec, kind: DatasetKind) -> None:
             f"a dataset of the kind {DatasetKind.PREFERENCE} (`tailrace datasets derive` makes one "
             "of judged predictions), or train with train.sft",
         )
+    if spec.train.kto is not None:
+        raise InvalidInput.field(
+            "spec.dataset",
+            f"{spec.dataset} has the kind {kind}, and train.kto learns from answers with a label: "
+            f"name a dataset of the kind {DatasetKind.FEEDBACK} (`tailrace datasets import`), or "
+            "train with train.sft or train.dpo",
+        )
     raise InvalidInput.field(
         "spec.dataset",
         f"{spec.dataset} has the kind {kind}, whose lines have no answer to learn: train on "

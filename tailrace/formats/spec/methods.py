@@ -191,3 +191,56 @@ class DpoSpec:
             both = "cannot be drop_turns, which would leave different prompts to the two answers: "
             violations.append(Violation(f"{path}.overlong", f"{both}choose truncate or drop"))
         return violations
+
+
+@dataclass(frozen=True)
+class KtoSpec:
+    """Learning from feedback: good answers become likelier and bad ones less likely.
+
+    KTO (Ethayarajh et al., arXiv:2402.01306).
+    """
+
+    DATASETS: ClassVar[tuple[DatasetKind, ...]] = (DatasetKind.FEEDBACK,)
+    """Kinds of dataset that the method learns from."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "lambda_d": "train.kto.desirable_weight",
+        "lambda_u": "train.kto.undesirable_weight",
+        "learning_rate": "train.learning_rate",
+        "max_length": "train.max_seq_length",
+    }
+
+    beta: float = key(
+        "Scale of the rewards: the larger, the closer the model stays to the one it started from.",
+        default=0.1,
+        above=0,
+        maximum=1000,
+    )
+    desirable_weight: float = key(
+        "Weight of the losses of good answers, λ_D in the paper.",
+        default=1.0,
+        minimum=0,
+        maximum=1000,
+    )
+    undesirable_weight: float = key(
+        "Weight of the losses of bad answers, λ_U in the paper.",
+        default=1.0,
+        minimum=0,
+        maximum=1000,
+    )
+    overlong: Overlong = key(
+        "Policy for overlong examples: `refuse`, `truncate` or `drop`.",
+        default=Overlong.REFUSE,
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """Return the violations of rules that concern several keys."""
+        violations = []
+        if not self.desirable_weight and not self.undesirable_weight:
+            nothing = "must be above 0 if desirable_weight is 0: there is nothing to learn"
+            violations.append(Violation(f"{path}.undesirable_weight", nothing))
+        if self.overlong is Overlong.DROP_TURNS:
+            both = "cannot be drop_turns, which would leave another prompt to an answer than the "
+            end = "one it was given to: choose truncate or drop"
+            violations.append(Violation(f"{path}.overlong", both + end))
+        return violations

@@ -9,7 +9,7 @@ from typing import ClassVar
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import Violation, exactly_one, key
 from tailrace.formats.spec.grpo_spec import GrpoSpec
-from tailrace.formats.spec.methods import ACCUMULATION, DpoSpec, SftSpec
+from tailrace.formats.spec.methods import ACCUMULATION, DpoSpec, KtoSpec, SftSpec
 
 MAX_STEPS = 100_000_000
 """Largest number of optimizer steps."""
@@ -159,7 +159,7 @@ class MeshSpec:
 class TrainSpec:
     """The TRAIN stage: a method and what every method shares."""
 
-    METHODS: ClassVar[tuple[str, ...]] = ("sft", "dpo", "grpo")
+    METHODS: ClassVar[tuple[str, ...]] = ("sft", "dpo", "kto", "grpo")
     """Keys of the training methods; the first is the default."""
 
     RENAMED: ClassVar[dict[str, str]] = {
@@ -178,6 +178,7 @@ class TrainSpec:
 
     sft: SftSpec | None = key("Supervised fine-tuning, the default method.", default=None)
     dpo: DpoSpec | None = key("Learning from preferences.", default=None)
+    kto: KtoSpec | None = key("Learning from feedback.", default=None)
     grpo: GrpoSpec | None = key("Learning from rewards.", default=None)
     adapter: AdapterSpec | None = key(
         "Adapter to train next to frozen weights (default: train all weights).", default=None
@@ -388,6 +389,9 @@ class TrainSpec:
             compares = f"{self.method}, which compares log-probabilities"
             zero = f"must be 0 with {compares}: dropout disturbs them"
             violations.append(Violation(f"{path}.adapter.lora.dropout", zero))
+        if self.kto is not None and self.batch_size == 1:
+            lone = "must be above 1 with kto, whose baseline is a mean over the examples of a step"
+            violations.append(Violation(f"{path}.batch_size", lone))
         return violations + self._grpo_violations(path)
 
     def _grpo_violations(self, path: str) -> list[Violation]:

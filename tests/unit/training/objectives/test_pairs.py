@@ -33,8 +33,8 @@ def pairs(chat: ChatFormat) -> PairStore:
 
 
 def answers(pair: Example) -> tuple[Example, Example]:
-    assert pair.rejected is not None
-    return pair, pair.rejected
+    assert pair.other is not None
+    return pair, pair.other
 
 
 def test_both_answers_follow_the_same_prompt_and_are_learnt_alone(

@@ -88,6 +88,19 @@ async def test_dpo_takes_preferences_alone(driver: Driver) -> None:
     await driver.create(dataset="pairs", train=train)
 
 
+async def test_kto_takes_feedback_alone(driver: Driver) -> None:
+    lines = b"".join(
+        b'{"prompt": "%d", "completion": "a", "label": true}\n' % number for number in range(4)
+    )
+    header = datasets.DatasetHeader("thumbs", "")
+    await datasets.import_lines(driver.context, CALLER, header, _chunks(lines))
+    train = {"max_steps": 1, "eval_fraction": 0.5, "kto": {}}
+    with pytest.raises(InvalidInput, match="learns from answers with a label") as error:
+        await driver.create(dataset="golden-v2", train=train)
+    assert wrong_fields(error) == {"spec.dataset"}
+    await driver.create(dataset="thumbs", train=train)
+
+
 async def test_a_split_with_an_empty_part_is_refused(driver: Driver) -> None:
     train = {"max_steps": 1, "eval_fraction": 0.001}
     with pytest.raises(InvalidInput, match="leaves the held-out part empty"):

@@ -71,3 +71,22 @@ def test_the_message_carries_every_key() -> None:
     content = {"model": {"preset": "gpt2-nano"}, "dataset": "pairs"}
     spec = parse(RunSpec, {**content, "train": {"max_steps": 1, "dpo": dpo}})
     assert spec_from_proto(spec_to_proto(spec)) == spec
+
+
+def test_kto_learns_from_feedback_in_batches_of_several() -> None:
+    spec = parse(TrainSpec, {"max_steps": 10, "kto": {}}, "train")
+    assert (spec.method, spec.dataset_kinds) == ("kto", (DatasetKind.FEEDBACK,))
+    weights = {"overlong": "drop_turns", "desirable_weight": 0, "undesirable_weight": 0}
+    assert complaints(kto=weights).keys() == {
+        "train.kto.overlong",
+        "train.kto.undesirable_weight",
+    }
+    alone = complaints(kto={}, batch_size=1, packing=True)
+    assert alone.keys() == {"train.batch_size", "train.packing"}
+    assert "whose baseline is a mean" in alone["train.batch_size"]
+
+
+def complaints(**train: Any) -> dict[str, str]:
+    with pytest.raises(SpecError) as error:
+        parse(TrainSpec, {"max_steps": 10, **train}, "train")
+    return {v.field: v.description for v in error.value.violations}
