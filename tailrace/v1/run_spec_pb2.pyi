@@ -632,6 +632,7 @@ class TrainSpec(google.protobuf.message.Message):
     SFT_FIELD_NUMBER: builtins.int
     DPO_FIELD_NUMBER: builtins.int
     GRPO_FIELD_NUMBER: builtins.int
+    KTO_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     EVAL_FRACTION_FIELD_NUMBER: builtins.int
     SPLIT_SEED_FIELD_NUMBER: builtins.int
@@ -764,6 +765,10 @@ class TrainSpec(google.protobuf.message.Message):
         """Learning from rewards."""
 
     @property
+    def kto(self) -> global___KtoSpec:
+        """Learning from feedback."""
+
+    @property
     def adapter(self) -> global___AdapterSpec:
         """Adapter to train next to frozen weights (default: train all weights)."""
 
@@ -777,6 +782,7 @@ class TrainSpec(google.protobuf.message.Message):
         sft: global___SftSpec | None = ...,
         dpo: global___DpoSpec | None = ...,
         grpo: global___GrpoSpec | None = ...,
+        kto: global___KtoSpec | None = ...,
         seed: builtins.int | None = ...,
         eval_fraction: builtins.float | None = ...,
         split_seed: builtins.int | None = ...,
@@ -811,8 +817,8 @@ class TrainSpec(google.protobuf.message.Message):
         adam_epsilon: builtins.float | None = ...,
         router_aux_loss_coef: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "kto", b"kto", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "kto", b"kto", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
     @typing.overload
@@ -866,7 +872,7 @@ class TrainSpec(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["length", b"length"]) -> typing.Literal["epochs", "max_steps"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft", "dpo", "grpo"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft", "dpo", "grpo", "kto"] | None: ...
 
 global___TrainSpec = TrainSpec
 
@@ -1306,6 +1312,45 @@ class DpoSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_label_smoothing", b"_label_smoothing"]) -> typing.Literal["label_smoothing"] | None: ...
 
 global___DpoSpec = DpoSpec
+
+@typing.final
+class KtoSpec(google.protobuf.message.Message):
+    """Learning from feedback: good answers become likelier and bad ones less likely."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERLONG_FIELD_NUMBER: builtins.int
+    BETA_FIELD_NUMBER: builtins.int
+    DESIRABLE_WEIGHT_FIELD_NUMBER: builtins.int
+    UNDESIRABLE_WEIGHT_FIELD_NUMBER: builtins.int
+    overlong: global___Overlong.ValueType
+    """Policy for overlong examples: `refuse`, `truncate` or `drop`. Default OVERLONG_REFUSE."""
+    beta: builtins.float
+    """Scale of the rewards: the larger, the closer the model stays to the one it started from.
+    Default 0.1; above 0, at most 1,000.
+    """
+    desirable_weight: builtins.float
+    """Weight of the losses of good answers, λ_D in the paper. Default 1; 0 to 1,000."""
+    undesirable_weight: builtins.float
+    """Weight of the losses of bad answers, λ_U in the paper. Default 1; 0 to 1,000."""
+    def __init__(
+        self,
+        *,
+        overlong: global___Overlong.ValueType = ...,
+        beta: builtins.float | None = ...,
+        desirable_weight: builtins.float | None = ...,
+        undesirable_weight: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_beta", b"_beta", "_desirable_weight", b"_desirable_weight", "_undesirable_weight", b"_undesirable_weight", "beta", b"beta", "desirable_weight", b"desirable_weight", "undesirable_weight", b"undesirable_weight"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_beta", b"_beta", "_desirable_weight", b"_desirable_weight", "_undesirable_weight", b"_undesirable_weight", "beta", b"beta", "desirable_weight", b"desirable_weight", "overlong", b"overlong", "undesirable_weight", b"undesirable_weight"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_beta", b"_beta"]) -> typing.Literal["beta"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_desirable_weight", b"_desirable_weight"]) -> typing.Literal["desirable_weight"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_undesirable_weight", b"_undesirable_weight"]) -> typing.Literal["undesirable_weight"] | None: ...
+
+global___KtoSpec = KtoSpec
 
 @typing.final
 class InferSpec(google.protobuf.message.Message):

@@ -305,8 +305,8 @@ def accumulate(
     """Return the function for loss, metrics and gradients of a batch, ``micro`` rows at a time.
 
     The loss of each part is divided by the weight of the whole batch, so that the parts add up to
-    the loss of a single pass over all rows, however unequal they are. A baseline, and the balance of
-    experts, are those of the whole batch, too: a first pass over the parts computes them.
+    the loss of a single pass over all rows, however unequal they are. A baseline and the balance
+    of experts are those of the whole batch, too: a first pass over the parts computes them.
     """
     gradients_of = jax.value_and_grad(loss_of.__call__, has_aux=True)
 
