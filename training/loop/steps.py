@@ -356,8 +356,9 @@ def accumulate(
 
 def with_baseline(rows: Batch, baseline: jax.Array) -> Batch:
     """Return rows [..., B, 2, T] with the baseline of their whole batch."""
-    shape = rows.tokens.shape[:-2]
-    return rows._replace(baseline=jnp.full(shape, jax.lax.stop_gradient(baseline)))
+    # Fields of a batch are arrays of JAX inside a compiled step.
+    values: Any = jnp.full(rows.tokens.shape[:-2], jax.lax.stop_gradient(baseline))
+    return rows._replace(baseline=values)
 
 
 def _norm(gradients: Params) -> jax.Array:

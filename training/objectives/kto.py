@@ -106,7 +106,8 @@ class KtoObjective:
 
     def _log_ratios(self, model: BoundModel, rows: Batch, side: int) -> jax.Array:
         """Return the log-ratios of one answer of each example to the starting model, [B]."""
-        lengths = None if rows.lengths is None else rows.lengths[:, side : side + 1]
-        answers = Batch(*(values[:, side : side + 1] for values in rows[:3]), lengths=lengths)
+        own = (slice(None), slice(side, side + 1))
+        lengths = None if rows.lengths is None else rows.lengths[own]
+        answers = Batch(rows.tokens[own], rows.targets[own], rows.weights[own], lengths=lengths)
         reference = 0 if rows.reference is None else rows.reference[:, side]
         return response_log_probs(model, answers)[:, 0] - reference
