@@ -15,7 +15,7 @@ from training.models.folder import load_model
 def main(folder: Path, name: str) -> None:
     """Serve whole generations of the workload ``name``."""
     work = WORKLOADS[name]()
-    generator = Generator(*load_model(folder), ends=())
+    generator = Generator(*load_model(folder), end_ids=())
     sampling = Sampling(max(work.answers))
 
     def steps(count: int) -> None:

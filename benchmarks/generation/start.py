@@ -20,7 +20,7 @@ def main(folder: Path, cache: Path) -> None:
     from training.models.folder import load_model
 
     work = even()
-    generator = Generator(*load_model(folder), ends=())
+    generator = Generator(*load_model(folder), end_ids=())
     begun = time.perf_counter()
     parts = generator.generate(work.prompts, Sampling(max(work.answers)), work.batch_size)
     next(parts)

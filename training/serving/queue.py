@@ -22,6 +22,8 @@ class FullError(Exception):
 @dataclass(order=True)
 class _Waiting(Generic[T]):
     tag: tuple[int, int]
+    request: int = field(compare=False)
+    """Number of the request that the entry is a part of."""
     entry: T = field(compare=False)
 
 
@@ -37,7 +39,7 @@ class FairQueue(Generic[T]):
         """Begin empty.
 
         Args:
-            places: Maximum number of waiting entries.
+            places: Maximum number of requests of which a part waits.
             spread: Number of later arrivals that overtake each further part of a request.
         """
         self._places = places
@@ -54,21 +56,25 @@ class FairQueue(Generic[T]):
         """Add the parts of a request.
 
         Raises:
-            FullError: Too many entries are waiting.
+            FullError: Too many requests are waiting.
         """
-        own, total = len(self._waiting.get(client, ())), len(self)
-        limit = math.ceil(self._places * (1 - RESERVED_SHARE)) if own else self._places
-        # A request of more parts than there are places is taken if it is alone.
-        if total and total + len(entries) > limit:
+        counts = {
+            name: len({w.request for w in waiting}) for name, waiting in self._waiting.items()
+        }
+        total = sum(counts.values())
+        limit = self._places
+        if counts.get(client):
+            limit = math.ceil(self._places * (1 - RESERVED_SHARE))
+        if total >= limit:
             raise FullError(f"{total} requests are waiting: at most {self._places} may")
         self._welcome(client)
         arrival = next(self._arrivals)
         for part, entry in enumerate(entries):
-            self._push(client, entry, arrival + part * self._spread)
+            self._push(client, arrival, entry, arrival + part * self._spread)
 
     def put_back(self, client: str, entry: T) -> None:
         """Add an entry that was interrupted; it comes before the client's others."""
-        self._push(client, entry, -1)
+        self._push(client, next(self._arrivals), entry, -1)
 
     def pop(self) -> T:
         """Remove and return the next entry; its client counts as running one more."""
@@ -124,9 +130,9 @@ class FairQueue(Generic[T]):
         is_running = self._running[client] > 0
         return is_running, self._served[client], self._waiting[client][0]
 
-    def _push(self, client: str, entry: T, order: int) -> None:
+    def _push(self, client: str, request: int, entry: T, order: int) -> None:
         tag = (order, next(self._numbers))
-        heapq.heappush(self._waiting.setdefault(client, []), _Waiting(tag, entry))
+        heapq.heappush(self._waiting.setdefault(client, []), _Waiting(tag, request, entry))
 
     def _welcome(self, client: str) -> None:
         if client not in self._served:

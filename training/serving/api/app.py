@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,9 @@ from training.serving.api.questions import (
     require_model,
 )
 from training.serving.api.replies import ChatReply, CompletionReply, Reply
+from training.serving.api.turns import Turns
 from training.serving.model import ServedModel
+from training.serving.queue import FullError
 
 BODY_SECONDS = 60.0
 """Time limit for receiving a body."""
@@ -61,8 +62,7 @@ class ModelApi:
         self._limits = limits
         self._created = int(time.time())
         # Templates and long texts take their time, and must not stop the event loop.
-        self._preparer = ThreadPoolExecutor(1, thread_name_prefix="prompts")
-        self._preparing = 0
+        self._turns = Turns(limits.places)
 
     def application(self, lifespan: Any = None) -> Starlette:
         """Return the ASGI application."""
@@ -136,19 +136,16 @@ class ModelApi:
             raise ApiError(408, problem, code="body_timeout") from error
         return bytes(body)
 
-    async def _prepare(
-        self, read: Callable[[ServedModel, bytes], Question], body: bytes
+    async def _question(
+        self, request: Request, read: Callable[[ServedModel, bytes], Question]
     ) -> Question:
-        """Return the question of a body, read in the thread that prepares prompts."""
-        if self._preparing >= self._limits.places:
-            problem = f"{self._preparing} prompts are being prepared: no more may wait"
-            raise ApiError(429, problem, code="queue_full", headers={"Retry-After": "1"})
-        self._preparing += 1
+        """Return the question of a request, read in the thread that prepares prompts."""
+        body = await self._body(request)
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._preparer, read, self._model, body)
-        finally:
-            self._preparing -= 1
+            return await self._turns.call(request.scope[CLIENT], len(body), read, self._model, body)
+        except FullError as error:
+            headers = {"Retry-After": "1"}
+            raise ApiError(429, str(error), code="queue_full", headers=headers) from error
 
     async def _answer(
         self,
@@ -156,7 +153,7 @@ class ModelApi:
         read: Callable[[ServedModel, bytes], Question],
         reply_of: Callable[[Generation, ChatFormat, str], Reply],
     ) -> Response | EventStream:
-        question = await self._prepare(read, await self._body(request))
+        question = await self._question(request, read)
         fields = question.request
         client = f"{request.scope[CLIENT]}/{fields.user or ''}"
         generation = Generation(self._model, question, client)

@@ -12,6 +12,7 @@ from tailrace.formats.wording import describe
 from training.serving.api.errors import ApiError, wrong_fields
 from training.serving.api.schema import (
     IGNORED,
+    MAX_ANSWERS,
     MAX_PROMPTS,
     MAX_TEXT,
     NEUTRAL,
@@ -46,7 +47,11 @@ def read_completion(body: bytes) -> tuple[CompletionRequest, list[str | list[int
     """Return the request of a body and its prompts, texts or token ids; errors as read_chat."""
     fields, violations = _document(body)
     prompts = _prompts(fields.pop("prompt", None), violations)
-    return _parse(CompletionRequest, fields, violations), prompts
+    request = _parse(CompletionRequest, fields, violations)
+    if len(prompts) * request.n > MAX_ANSWERS:
+        problem = f"with {len(prompts)} prompts asks for more than {MAX_ANSWERS} answers"
+        raise wrong_fields([Violation("n", problem)])
+    return request, prompts
 
 
 def _document(body: bytes) -> tuple[dict[str, Any], list[Violation]]:

@@ -26,6 +26,9 @@ MAX_SAMPLES = 64
 MAX_PROMPTS = 256
 """Maximum number of prompts of one request."""
 
+MAX_ANSWERS = 512
+"""Maximum number of answers of one request."""
+
 MAX_TEXT = 4_000_000
 """Maximum length of a prompt, in characters."""
 

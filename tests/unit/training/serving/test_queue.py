@@ -88,11 +88,13 @@ def test_places_are_kept_for_clients_without_any() -> None:
         queue.add("d", ["d0"])
 
 
-def test_a_request_with_more_parts_than_places_is_taken_alone() -> None:
+def test_a_request_of_many_parts_takes_one_place() -> None:
     queue: FairQueue[str] = FairQueue(2, 4)
     queue.add("a", ["a0", "a1", "a2"])
-    with pytest.raises(FullError):
-        queue.add("b", ["b0"])
+    queue.add("b", ["b0"])
+    with pytest.raises(FullError, match="2 requests are waiting"):
+        queue.add("c", ["c0"])
+    assert [queue.pop() for _ in range(4)] == ["a0", "b0", "a1", "a2"]
 
 
 def test_removed_entries_leave_the_others() -> None:

@@ -132,6 +132,11 @@ def test_prompts_that_are_neither_text_nor_tokens(prompt: Any) -> None:
         completion(prompt=prompt)
 
 
+def test_the_number_of_answers_is_bounded() -> None:
+    with pytest.raises(ApiError, match="n: with 100 prompts asks for more than 512 answers"):
+        completion(prompt=["a"] * 100, n=6)
+
+
 def test_log_probabilities_of_other_tokens_are_refused() -> None:
     assert completion(prompt="a", logprobs=0)[0].logprobs == 0
     with pytest.raises(ApiError, match="logprobs: must be at most 0"):
