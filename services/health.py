@@ -29,6 +29,12 @@ BROKER = "tailrace.broker"
 DATABASE = "tailrace.database"
 """Health service that is SERVING while the database answers."""
 
+TLS = "tailrace.tls"
+"""Health service that is SERVING if clients reach the control plane by TLS."""
+
+AUTHENTICATION = "tailrace.authentication"
+"""Health service that is SERVING if clients need a token."""
+
 _RETRY_SECONDS = 0.5
 
 

@@ -16,18 +16,23 @@ import structlog
 from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
-from services.api.rpc import set_caller
-from services.domain.caller import Caller
-from services.domain.errors import Code, DomainError
+from services.api.rpc import current_caller
+from services.domain.errors import Code, DomainError, PermissionDenied
 from services.domain.lease import parse_token
+from services.domain.run import run_name
+from services.domain.scope import WORKER_LEASED
 from services.error_status import internal_status, status_of
 from services.metrics import Metrics
 from services.request_limits import check_request, parse_request
 from services.runtime.off_loop import run_off_loop
+from services.tokens import Tokens, invalid_token
+from tailrace.worker_token import LEASE_HEADER
 
 _log = structlog.get_logger(__name__)
 
-_PACKAGE = "/tailrace.v1."
+PACKAGE = "/tailrace.v1."
+"""Beginning of the API's methods in paths."""
+
 _QUIET = ("Get", "List", "Stream", "Watch", "WorkerHeartbeat", "PublishEvents", "Query", "Read")
 """Prefixes of methods that are logged at debug level: they change nothing, or come constantly."""
 
@@ -55,8 +60,9 @@ class CallInterceptor(_Interceptor):
     before any other field is read, then the limits of all fields.
     """
 
-    def __init__(self, metrics: Metrics, check_lease: LeaseCheck) -> None:
+    def __init__(self, metrics: Metrics, tokens: Tokens, check_lease: LeaseCheck) -> None:
         self._metrics = metrics
+        self._tokens = tokens
         self._check_lease = check_lease
         self._wrapped: dict[str, Any] = {}
 
@@ -68,12 +74,12 @@ class CallInterceptor(_Interceptor):
         if method in self._wrapped:
             return self._wrapped[method]
         handler: Any = await continuation(handler_call_details)
-        if handler is not None and method.startswith(_PACKAGE):
+        if handler is not None and method.startswith(PACKAGE):
             handler = self._wrapped[method] = self._wrap(method, handler)
         return handler
 
     def _wrap(self, method: str, handler: Any) -> Any:
-        name = method.removeprefix(_PACKAGE)
+        name = method.removeprefix(PACKAGE)
         read = self._reader(method, handler)
         if handler.response_streaming:
             make = (
@@ -97,6 +103,8 @@ class CallInterceptor(_Interceptor):
         async def call(raw: Any, context: Any) -> Any:
             request = read(raw)
             async with self._around(name, request, context):
+                if name in WORKER_LEASED:
+                    await self._require_leased_run(request, context)
                 return await behaviour(await self._admit(request), context)
 
         return call
@@ -149,6 +157,23 @@ class CallInterceptor(_Interceptor):
         await run_off_loop(request.ByteSize(), check_request, request)
         return request
 
+    async def _require_leased_run(self, request: Any, context: Any) -> None:
+        """Let a worker read the run of a lease alone, which the metadata carries.
+
+        Raises:
+            LeaseLost: The lease is missing or not valid.
+            PermissionDenied: The request names another run (OTHER_RUN).
+        """
+        if not current_caller().is_worker or isinstance(request, DomainError):
+            return
+        text = dict(context.invocation_metadata()).get(LEASE_HEADER, "")
+        await self._check_lease(text)
+        lease = parse_token(text)
+        if lease is None or request.parent != run_name(lease.task_id.run_uid):
+            raise PermissionDenied(
+                "OTHER_RUN", "a worker reads the run of its lease only, by its uid"
+            )
+
     async def _check_lease_of(self, request: Any, checked_lease: str | None = None) -> str | None:
         """Check a request's lease, unless it was checked before, and return it, if there is one.
 
@@ -169,11 +194,12 @@ class CallInterceptor(_Interceptor):
     ) -> AsyncIterator[None]:
         started = time.monotonic()
         code = "OK"
-        # Clients carry no identity: each has the default project.
-        set_caller(Caller())
         if stream:
             self._metrics.open_streams.labels(name).inc()
-        with structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)):
+        with (
+            structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)),
+            self._tokens.watch(current_caller()) as open_call,
+        ):
             try:
                 yield
             except DomainError as error:
@@ -181,6 +207,10 @@ class CallInterceptor(_Interceptor):
                 await context.abort_with_status(rpc_status.to_status(status_of(error)))
             except (asyncio.CancelledError, GeneratorExit):
                 code = "CANCELLED"
+                if open_call is not None and open_call.is_refused:
+                    refusal = invalid_token()
+                    code = refusal.code.name
+                    await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
                 raise
             except grpc.aio.AbortError:
                 code = "ABORTED_BY_HANDLER"

@@ -20,8 +20,10 @@ from services.api.models import ModelServicer
 from services.api.rpc import Uploads
 from services.api.runs import RunServicer
 from services.api.stages import StageServicer
+from services.api.tokens import TokenServicer
 from services.api.workers import FleetServicer
-from services.health import BROKER, DATABASE, HealthMonitor
+from services.authentication import Admission, AuthenticationInterceptor
+from services.health import AUTHENTICATION, BROKER, DATABASE, TLS, HealthMonitor
 from services.interceptors import CallInterceptor
 from services.listener import Listener
 from services.loops.reconciler import Reconciler
@@ -33,9 +35,9 @@ from services.settings import Settings
 from services.storage.blobs.folder import FolderBlobStore
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
+from services.tokens import Tokens
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import require_lease
-from services.worker_auth import Admission, WorkerTokenInterceptor
 from tailrace.access import is_loopback
 from tailrace.v1 import (
     artifact_pb2,
@@ -52,6 +54,8 @@ from tailrace.v1 import (
     run_pb2_grpc,
     stage_pb2,
     stage_pb2_grpc,
+    token_pb2,
+    token_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
 )
@@ -69,6 +73,7 @@ SERVICES = tuple(
         model_pb2,
         run_pb2,
         stage_pb2,
+        token_pb2,
         worker_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
@@ -96,6 +101,7 @@ class ControlPlane:
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._health_monitor = HealthMonitor(self.context, self._broker, self._health, self.metrics)
         self._servicers = _servicers(self.context)
+        self._tokens = Tokens(self.context)
         self._listeners: list[Listener] = []
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
@@ -138,6 +144,7 @@ class ControlPlane:
         self._start_loop("reconciler", reconciler.run)
         self._start_loop("metrics", lambda: self.metrics.sample(self.context))
         self._start_loop("health", self._health_monitor.run)
+        self._start_loop("tokens", self._tokens.run)
         self._start_loop("sweeper", Sweeper(self.context).run)
         return self.address
 
@@ -175,18 +182,19 @@ class ControlPlane:
             if listener.certificates is not None:
                 watch = partial(listener.certificates.run, self.context.shutdown)
                 self._start_loop(f"certificates of {listener.name}", watch)
-        if not is_loopback(settings.listen):
-            _log.warning(
-                "clients are not authenticated: any client that reaches this address can start "
-                "runs, read and upload content; restrict access by a firewall or a proxy",
-                listen=settings.listen,
-            )
+        self._report_waivers()
 
     def _interceptors(self, admission: Admission) -> list[Any]:
-        # The worker token first: the body of a refused call must not be read.
+        # Authentication first: the body of a refused call must not be read.
         return [
-            WorkerTokenInterceptor(self._worker_token, self.metrics, admission),
-            CallInterceptor(self.metrics, partial(require_lease, self.context)),
+            AuthenticationInterceptor(
+                self._worker_token,
+                self._tokens,
+                self.metrics,
+                admission,
+                tokens_required=self.settings.tokens_required,
+            ),
+            CallInterceptor(self.metrics, self._tokens, partial(require_lease, self.context)),
         ]
 
     def _add_services(self, server: grpc.aio.Server) -> None:
@@ -195,11 +203,34 @@ class ControlPlane:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         add_reflection((*SERVICES, health.SERVICE_NAME), server)
 
+    def _report_waivers(self) -> None:
+        """Log, at every start, what protection is switched off beyond this machine."""
+        settings = self.settings
+        if is_loopback(settings.listen):
+            return
+        if settings.tls is None:
+            _log.warning(
+                "this address has no TLS: tokens and content can be read and changed on the way; "
+                "let only a proxy with TLS, or a protected network, reach it",
+                listen=settings.listen,
+            )
+        if not settings.tokens_required:
+            _log.warning(
+                "clients are not authenticated: any client that reaches this address can start "
+                "runs, read and upload content; restrict access by a firewall or a proxy",
+                listen=settings.listen,
+            )
+
     async def _report_health(self) -> None:
         for name in SERVICES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         for name in (BROKER, DATABASE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        protections = {TLS: self.settings.tls, AUTHENTICATION: self.settings.tokens_required}
+        statuses = health_pb2.HealthCheckResponse
+        for name, protection in protections.items():
+            is_on = statuses.SERVING if protection else statuses.NOT_SERVING
+            await self._health.set(name, is_on)
 
     def _start_loop(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         async def run() -> None:
@@ -232,4 +263,5 @@ def _servicers(context: Context) -> list[tuple[Callable[[Any, Any], None], Any]]
         (evalset_pb2_grpc.add_EvalSetServiceServicer_to_server, EvalSetServicer(context, uploads)),
         (model_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(context)),
         (baseline_pb2_grpc.add_BaselineServiceServicer_to_server, BaselineServicer(context)),
+        (token_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(context)),
     ]

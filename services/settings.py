@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tailrace.access import is_loopback
 from tailrace.formats.limits import EVENTS_BYTES
 from tailrace.formats.service_url import broker_url, database_url
 from tailrace.tls_files import TlsFiles
@@ -47,6 +48,14 @@ class Settings(BaseSettings):
     ``listen`` then refuses workers. It needs TLS."""
     worker_ca_file: Path | None = None
     """PEM file with the authorities whose certificates admit workers to ``worker_bind``."""
+    require_tokens: bool | None = None
+    """True if clients must present an API token; unset means true unless ``listen`` is on loopback,
+    where every user of this machine is trusted, or ``insecure`` is set."""
+    plaintext_behind_proxy: bool = False
+    """True to listen without TLS beyond loopback, because a proxy in front of it speaks TLS."""
+    insecure: bool = False
+    """True to listen beyond loopback without TLS, and without tokens unless ``require_tokens`` is
+    set."""
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     """Port of Prometheus' ``/metrics``; unset serves none, 0 chooses a free one."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -143,6 +152,31 @@ class Settings(BaseSettings):
                 "TAILRACE_WORKER_CA_FILE: `tailrace certs init` makes all of them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _is_protected_beyond_loopback(self) -> Self:
+        if is_loopback(self.listen) or self.insecure:
+            return self
+        if self.tls_cert_file is None and not self.plaintext_behind_proxy:
+            raise ValueError(
+                f"TAILRACE_LISTEN={self.listen} can be reached from other machines and needs TLS: "
+                "set TAILRACE_TLS_CERT_FILE and TAILRACE_TLS_KEY_FILE (`tailrace certs init` makes "
+                "both), or TAILRACE_PLAINTEXT_BEHIND_PROXY=true if a proxy with TLS is in front of "
+                "it, or TAILRACE_INSECURE=true for neither TLS nor tokens"
+            )
+        if self.require_tokens is False:
+            raise ValueError(
+                f"TAILRACE_LISTEN={self.listen} can be reached from other machines, so "
+                "TAILRACE_REQUIRE_TOKENS cannot be false: unset it, or set TAILRACE_INSECURE=true"
+            )
+        return self
+
+    @property
+    def tokens_required(self) -> bool:
+        """True if clients must present an API token."""
+        if self.require_tokens is not None:
+            return self.require_tokens
+        return not is_loopback(self.listen) and not self.insecure
 
     @property
     def tls(self) -> TlsFiles | None:

@@ -29,6 +29,9 @@ MIN_CHARACTERS = 32
 HEADER = "authorization"
 """Metadata key of the token."""
 
+LEASE_HEADER = "tailrace-lease"
+"""Metadata key of the lease token with which a worker reads the run of its lease."""
+
 SCHEME = "Bearer "
 """Text before the token in the metadata's value (RFC 6750)."""
 

@@ -188,6 +188,34 @@ CALLS: dict[str, Reason] = {
 """Reasons of failed calls of clients."""
 
 WORKER_CALLS: dict[str, Reason] = {
+    "TOKEN_MISSING": Reason(
+        "UNAUTHENTICATED",
+        "The control plane requires a token, and the call carried none.",
+        "`tailrace login` stores one; an administrator makes it with `tailrace tokens create`.",
+    ),
+    "TOKEN_INVALID": Reason(
+        "UNAUTHENTICATED",
+        "The token is unknown or wrong, has expired or was revoked.",
+        "Ask an administrator for another, then `tailrace login`.",
+    ),
+    "SCOPE_MISSING": Reason(
+        "PERMISSION_DENIED",
+        "The token does not have the scope that the method needs.",
+        "Use a token with the scope that the message names.",
+    ),
+    "WORKERS_ONLY": Reason(
+        "PERMISSION_DENIED",
+        "A client called the port for workers.",
+        "Set `TAILRACE_SERVER` to the port for clients, `TAILRACE_LISTEN` of the control plane.",
+    ),
+    "OTHER_RUN": Reason(
+        "PERMISSION_DENIED",
+        "A worker asked for a run of which it holds no lease.",
+        "Nothing: a worker reads the run of its lease.",
+    ),
+    "TOKEN_NOT_FOUND": Reason(
+        "NOT_FOUND", "No API token has this name.", "`tailrace tokens list` shows all."
+    ),
     "WORKER_CERTIFICATE": Reason(
         "UNAUTHENTICATED",
         "This control plane has a separate listener for workers.",

@@ -29,7 +29,7 @@ from tailrace.cli.commands import (
     worker,
     workers,
 )
-from tailrace.cli.commands.access import certs, profiles
+from tailrace.cli.commands.access import certs, profiles, tokens
 from tailrace.environment import (
     CA_VARIABLE,
     CERTIFICATE_VARIABLE,
@@ -62,6 +62,7 @@ app.add_typer(pools.app, name="pools")
 app.add_typer(workers.app, name="workers")
 app.command("login")(profiles.login)
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(certs.app, name="certs")
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tailrace.client import artifacts, baselines, datasets, evalsets, models, runs, workers
+from tailrace.client import (
+    artifacts,
+    baselines,
+    datasets,
+    evalsets,
+    models,
+    runs,
+    tokens,
+    workers,
+)
 from tailrace.client.method import Method
 
 
@@ -50,3 +59,7 @@ class Rpcs:
     undrain_worker = Method(workers.undrain_worker)
     forget_worker = Method(workers.forget_worker)
     list_pools = Method(workers.list_pools)
+
+    create_token = Method(tokens.create_token)
+    list_tokens = Method(tokens.list_tokens)
+    revoke_token = Method(tokens.revoke_token)

@@ -323,6 +323,11 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "GetBaselineRequest": {"name": _NAME},
     "ListBaselinesRequest": {"page_token": _PAGE_TOKEN},
     "DeleteBaselineRequest": {"name": _NAME},
+    # TokenService
+    "CreateTokenRequest": {},
+    "Token": {"name": _NAME, "description": _DESCRIPTION, "scopes": Bound(count=8)},
+    "ListTokensRequest": {"page_token": _PAGE_TOKEN},
+    "RevokeTokenRequest": {"name": _NAME},
     # JSON that users write
     "Struct": {"fields": Bound(count=_JSON_ENTRIES, key=json_value.MAX_TEXT, later=True)},
     "Value": {"string_value": _JSON_TEXT},

@@ -79,6 +79,9 @@ ARGUMENTS = {
     "workers undrain": "w",
     "pools list": "",
     "profiles list": "",
+    "tokens create": "",
+    "tokens list": "",
+    "tokens revoke": "t",
 }
 CONTENT = {
     "runs logs": "r",

@@ -107,9 +107,13 @@ class Content:
         self._cache.trim()
         return StageInputs(judge_models=judge_models, eval_sets=eval_sets, **paths)
 
-    def stored_predictions(self, run: str, path: Path, give_up: GiveUp) -> str:
+    def stored_predictions(
+        self, run_uid: str, lease_token: str, path: Path, give_up: GiveUp
+    ) -> str:
         """Write earlier attempts' predictions to ``path``; errors are those of :meth:`inputs`."""
-        _persist(lambda: write_stored_predictions(self._channel, run, path), give_up)
+        _persist(
+            lambda: write_stored_predictions(self._channel, run_uid, lease_token, path), give_up
+        )
         return str(path)
 
     def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:

@@ -253,7 +253,9 @@ class AttemptRunner:
         kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
         if kind is StageKind.INFER and self._task.attempt > 1:
             path = self._folder / "inputs" / "stored_predictions.jsonl"
-            stored = self._resources.content.stored_predictions(order.run, path, self._unwanted)
+            stored = self._resources.content.stored_predictions(
+                self._task.run_uid, order.lease_token, path, self._unwanted
+            )
             inputs = dataclasses.replace(inputs, stored_predictions=stored)
         execution: StageExecution = getattr(spec.execution, kind.value)
         launch = self._resources.launch(self._threads(execution))

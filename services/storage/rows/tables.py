@@ -16,6 +16,7 @@ from services.storage.rows import (
     run_sources,
     runs,
     stages,
+    tokens,
     versions,
     workers,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "run_sources",
     "runs",
     "stages",
+    "tokens",
     "versions",
     "workers",
 ]

@@ -46,6 +46,13 @@ def up(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker.")] = False,
     database_url: DatabaseUrl = None,
     broker_url: BrokerUrl = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Let other machines reach --listen, without TLS and without tokens.",
+        ),
+    ] = False,
     allow_endpoint: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,6 +75,7 @@ def up(
         workers=0 if no_worker else workers,
         database_url=database_url,
         broker_url=broker_url,
+        insecure=insecure,
         allowed_endpoints=_places(allow_endpoint or []),
     )
     with stopping_signals(), stack:

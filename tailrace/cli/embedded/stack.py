@@ -18,7 +18,7 @@ from types import FrameType, TracebackType
 from typing import IO, Self
 from urllib.parse import quote
 
-from tailrace.access import PLAINTEXT
+from tailrace.access import INSECURE_VARIABLE, PLAINTEXT, is_loopback
 from tailrace.channel import DEFAULT_SERVER
 from tailrace.cli import exit_codes
 from tailrace.cli.embedded.broker import start_broker
@@ -82,6 +82,7 @@ class Stack:
         workers: Number of workers.
         database_url: Database to use instead of SQLite.
         broker_url: Broker to use instead of an embedded Valkey.
+        insecure: True if ``listen`` may be an address that other machines reach.
         allowed_endpoints: Private servers that judges may ask, ``host:port``.
 
     Raises:
@@ -97,6 +98,7 @@ class Stack:
         workers: int = 1,
         database_url: str | None = None,
         broker_url: str | None = None,
+        insecure: bool = False,
         allowed_endpoints: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir.resolve()
@@ -110,6 +112,7 @@ class Stack:
             f"sqlite:///{quote(str(self.data_dir / 'tailrace.db'))}"
         )
         self._broker_url = broker_url
+        self._insecure = insecure
         # By default the workers inherit those of the variable.
         self._endpoints = (
             {PLACES_VARIABLE: ",".join(allowed_endpoints)} if allowed_endpoints else {}
@@ -127,6 +130,12 @@ class Stack:
         require_extras(needed if self._workers else needed - {"jax"})
         _require_plaintext()
         require_free(self._listen)
+        if not is_loopback(self._listen) and not self._insecure:
+            raise CommandError(
+                f"{self._listen} can be reached from other machines, which would need neither TLS "
+                "nor a token: give --insecure if that is intended, or run `python -m services` "
+                "with both"
+            )
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._take_lock()
         try:
@@ -189,6 +198,9 @@ class Stack:
             "TAILRACE_BROKER_URL": broker_url,
             "TAILRACE_DATA_DIR": str(self.data_dir),
             "TAILRACE_LISTEN": self._listen,
+            INSECURE_VARIABLE: str(self._insecure).lower(),
+            # The stack itself has no token.
+            "TAILRACE_REQUIRE_TOKENS": "false",
             **self._token,
         }
         plane = self._child("control plane", "services", env, _PLANE_GRACE_SECONDS)
@@ -218,6 +230,7 @@ class Stack:
             # Variables of another server's access must not count here.
             **dict.fromkeys((CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE), ""),
             TLS_VARIABLE: "false",
+            INSECURE_VARIABLE: str(self._insecure).lower(),
             "TAILRACE_BROKER_URL": broker_url,
             "TAILRACE_WORKER_NAME": _worker_name(number),
             "TAILRACE_WORK_DIR": str(self.data_dir / "work"),

@@ -241,6 +241,19 @@ CREATE TABLE stages (
 )
 CREATE INDEX ix_stages_cache_key ON stages (project, cache_key)
 
+CREATE TABLE tokens (
+  token_id VARCHAR(32) NOT NULL,
+  project VARCHAR(63) NOT NULL,
+  digest VARCHAR(64) NOT NULL,
+  description TEXT NOT NULL,
+  scopes JSON NOT NULL,
+  create_time TIMESTAMP WITH TIME ZONE NOT NULL,
+  expire_time TIMESTAMP WITH TIME ZONE,
+  last_used_time TIMESTAMP WITH TIME ZONE,
+  revoke_time TIMESTAMP WITH TIME ZONE,
+  CONSTRAINT pk_tokens PRIMARY KEY (token_id)
+)
+
 CREATE TABLE transitions (
   id BIGSERIAL NOT NULL,
   project VARCHAR(63) NOT NULL,

@@ -242,6 +242,19 @@ CREATE TABLE stages (
 )
 CREATE INDEX ix_stages_cache_key ON stages (project, cache_key)
 
+CREATE TABLE tokens (
+  token_id VARCHAR(32) NOT NULL,
+  project VARCHAR(63) NOT NULL,
+  digest VARCHAR(64) NOT NULL,
+  description TEXT NOT NULL,
+  scopes JSON NOT NULL,
+  create_time DATETIME NOT NULL,
+  expire_time DATETIME,
+  last_used_time DATETIME,
+  revoke_time DATETIME,
+  CONSTRAINT pk_tokens PRIMARY KEY (token_id)
+)
+
 CREATE TABLE transitions (
   id INTEGER NOT NULL,
   project VARCHAR(63) NOT NULL,

@@ -166,7 +166,19 @@ def test_the_control_planes_probes_ask_where_it_listens() -> None:
     assert ports == {"grpc": listen, "metrics": int(env["TAILRACE_METRICS_PORT"])}
     assert made["startupProbe"]["grpc"]["port"] == listen
     assert made["readinessProbe"]["grpc"]["port"] == listen
-    ServerSettings(listen=env["TAILRACE_LISTEN"], metrics_port=env["TAILRACE_METRICS_PORT"])
+    ServerSettings(
+        listen=env["TAILRACE_LISTEN"],
+        metrics_port=env["TAILRACE_METRICS_PORT"],
+        insecure=env["TAILRACE_INSECURE"],
+    )
+
+
+def test_what_listens_for_other_machines_says_what_it_waives() -> None:
+    made = compose()["services"]
+    assert made["control-plane"]["environment"]["TAILRACE_INSECURE"] == "true"
+    for name in ("control-plane", "worker-cpu", "worker-gpu"):
+        env = {entry["name"]: entry.get("value") for entry in container(name)["env"]}
+        assert env["TAILRACE_INSECURE"] == made[name]["environment"]["TAILRACE_INSECURE"] == "true"
 
 
 @pytest.mark.parametrize("name", sorted(deployments()))

@@ -233,15 +233,33 @@ def test_an_older_server_says_so_and_changes_nothing(sqlite_url: str, tmp_path: 
     assert "the database has the schema 9999 of a newer Tailrace" in line
 
 
+NO_TLS, NO_TOKENS = "this address has no TLS", "clients are not authenticated"
+
+
 @pytest.mark.parametrize(
-    ("host", "warned"),
-    [("127.0.0.1", False), ("localhost", False), ("[::1]", False), ("0.0.0.0", True)],  # noqa: S104
+    ("host", "settings", "waived"),
+    [
+        ("127.0.0.1", {}, ()),
+        ("localhost", {}, ()),
+        ("[::1]", {}, ()),
+        ("0.0.0.0", {"insecure": True}, (NO_TLS, NO_TOKENS)),  # noqa: S104
+        ("0.0.0.0", {"plaintext_behind_proxy": True}, (NO_TLS,)),  # noqa: S104
+    ],
 )
-async def test_an_address_that_others_reach_is_warned_of(
-    host: str, warned: bool, sqlite_url: str, tmp_path: Path
+async def test_what_is_waived_is_logged_at_every_start_and_shown_by_health(
+    host: str, settings: Any, waived: tuple[str, ...], sqlite_url: str, tmp_path: Path
 ) -> None:
     with structlog.testing.capture_logs() as entries:
-        async with serving(sqlite_url, tmp_path / "data", listen=f"{host}:0"):
-            pass
-    warnings = [e for e in entries if "clients are not authenticated" in e["event"]]
-    assert bool(warnings) == warned
+        async with serving(
+            sqlite_url, tmp_path / "data", seed=False, listen=f"{host}:0", **settings
+        ) as api:
+            health: Any = health_pb2_grpc.HealthStub(api.channel)
+            statuses = [
+                (await health.Check(health_pb2.HealthCheckRequest(service=name))).status
+                for name in ("tailrace.tls", "tailrace.authentication")
+            ]
+    logged = [text for text in (NO_TLS, NO_TOKENS) if any(text in e["event"] for e in entries)]
+    assert tuple(logged) == waived
+    serving_now = health_pb2.HealthCheckResponse.SERVING
+    has_tokens = host.startswith("0") and NO_TOKENS not in waived
+    assert [status == serving_now for status in statuses] == [False, has_tokens]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -28,7 +29,35 @@ def test_addresses_that_are_none_are_refused(listen: str) -> None:
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::]:7443", "localhost:65535"])
 def test_addresses_are_taken(listen: str) -> None:
-    assert Settings(listen=listen).listen == listen
+    assert Settings(listen=listen, insecure=True).listen == listen
+
+
+EVERYWHERE = "0.0.0.0:7443"
+TLS = {"tls_cert_file": "a", "tls_key_file": "b"}
+
+
+@pytest.mark.parametrize("listen", [EVERYWHERE, "[::]:7443", "10.0.0.1:7443", "plane:7443"])
+def test_an_address_that_others_reach_needs_tls(listen: str) -> None:
+    with pytest.raises(ValidationError, match=r"needs TLS: .*TAILRACE_INSECURE=true"):
+        Settings(listen=listen)
+    with pytest.raises(ValidationError, match="TAILRACE_REQUIRE_TOKENS cannot be false"):
+        Settings(listen=listen, require_tokens=False, **TLS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "required"),
+    [
+        ({"listen": EVERYWHERE, **TLS}, True),
+        ({"listen": EVERYWHERE, "plaintext_behind_proxy": True}, True),
+        ({"listen": EVERYWHERE, "insecure": True}, False),
+        ({"listen": EVERYWHERE, "insecure": True, "require_tokens": True}, True),
+        ({"listen": "127.0.0.1:7443"}, False),
+        ({"listen": "127.0.0.1:7443", **TLS}, False),
+        ({"listen": "127.0.0.1:7443", "require_tokens": True}, True),
+    ],
+)
+def test_clients_need_a_token_beyond_this_machine(settings: dict[str, Any], required: bool) -> None:
+    assert Settings(**settings).tokens_required == required
 
 
 def test_a_lost_heartbeat_may_not_cost_the_lease() -> None:

@@ -40,6 +40,9 @@ def test_up_refuses_before_it_makes_anything(tailrace: Any, tmp_path: Any) -> No
         "error: 192.0.2.1 is not an address of this machine: give one of its addresses "
         "with --listen\n"
     )
+    everywhere = tailrace("up", "--listen", "0.0.0.0:0", "--data-dir", data)
+    assert everywhere.code == 2
+    assert "give --insecure if that is intended" in everywhere.err
     assert not data.exists()
 
 

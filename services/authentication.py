@@ -1,0 +1,149 @@
+"""Authentication: who calls, by the worker token or an API token, and what the caller may do."""
+
+from __future__ import annotations
+
+import enum
+import hmac
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_status import rpc_status
+
+from services.api.rpc import set_caller
+from services.domain.caller import Caller
+from services.domain.errors import DomainError, PermissionDenied, Unauthenticated
+from services.domain.scope import RULES, Scope
+from services.domain.token import id_of
+from services.error_status import status_of
+from services.interceptors import PACKAGE, Continuation
+from services.metrics import Metrics
+from services.tokens import Tokens
+from tailrace.worker_token import FILE_NAME, VARIABLE, WorkerToken, bearer
+
+_log = structlog.get_logger(__name__)
+
+_WORKERS_ONLY = "StageService/"
+
+WORKER = Caller(scopes=frozenset({Scope.WORKER}))
+"""Caller with the worker token."""
+
+_NO_TOKEN = (
+    "only workers may call this, and the call did not carry the worker token of this control "
+    f"plane: set {VARIABLE} to a copy of the file that the control plane has under the same "
+    f"variable (default: {FILE_NAME} in its data folder)"
+)
+_MISSING = (
+    "this control plane asks for a token: `tailrace login` stores one, or TAILRACE_TOKEN_FILE "
+    "names a file with it; an administrator makes it with `tailrace tokens create`"
+)
+_OTHER_LISTENER = (
+    "workers reach this control plane by another port, with a certificate: set TAILRACE_SERVER to "
+    "the address of its TAILRACE_WORKER_BIND, and TAILRACE_CA_FILE, TAILRACE_CERT_FILE and "
+    "TAILRACE_KEY_FILE"
+)
+
+if TYPE_CHECKING:
+    _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    # Generic in the stubs only.
+    _Interceptor = grpc.aio.ServerInterceptor
+
+
+class Admission(enum.Enum):
+    """Callers that a listener admits."""
+
+    ALL = enum.auto()
+    """Clients and workers."""
+    CLIENTS_ONLY = enum.auto()
+    """Clients; workers have a listener that requires a certificate."""
+    WORKERS_ONLY = enum.auto()
+    """Workers, whose connection has presented a certificate."""
+
+
+class AuthenticationInterceptor(_Interceptor):
+    """Interceptor that makes the caller of each call, and refuses calls that it may not make.
+
+    It decides by the metadata alone: the body of a refused call is not read.
+    """
+
+    def __init__(
+        self,
+        worker_token: WorkerToken,
+        tokens: Tokens,
+        metrics: Metrics,
+        admission: Admission,
+        *,
+        tokens_required: bool,
+    ) -> None:
+        self._worker_token = worker_token
+        self._tokens = tokens
+        self._metrics = metrics
+        self._admission = admission
+        self._anonymous = None if tokens_required else Caller()
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Return the handler of a call, or the refusal."""
+        method = str(handler_call_details.method)
+        if not method.startswith(PACKAGE):
+            return await continuation(handler_call_details)
+        name = method.removeprefix(PACKAGE)
+        # The stubs declare each pair as `str`.
+        metadata: Any = handler_call_details.invocation_metadata
+        try:
+            caller = await self._caller(name, bearer(metadata))
+            self._require_scope(name, caller)
+        except DomainError as error:
+            return self._refused(name, error)
+        set_caller(caller)
+        return await continuation(handler_call_details)
+
+    async def _caller(self, name: str, text: str) -> Caller:
+        """Return the caller that a credential identifies.
+
+        Raises:
+            Unauthenticated: The credential is missing or not valid.
+            Unavailable: The database does not answer.
+        """
+        if hmac.compare_digest(text.encode(), self._worker_token.value.encode()):
+            return WORKER
+        if not text and self._anonymous is not None:
+            return self._anonymous
+        if name.startswith(_WORKERS_ONLY) and id_of(text) is None:
+            raise Unauthenticated("WORKER_TOKEN", _NO_TOKEN)
+        if not text:
+            raise Unauthenticated("TOKEN_MISSING", _MISSING)
+        return await self._tokens.caller(text)
+
+    def _require_scope(self, name: str, caller: Caller) -> None:
+        """Raise an error unless the caller may call a method on this listener."""
+        allowed = RULES.get(name, frozenset())
+        if not caller.scopes & allowed:
+            if allowed == WORKER.scopes:
+                raise Unauthenticated("WORKER_TOKEN", _NO_TOKEN)
+            needed = next((scope for scope in Scope if scope in allowed), Scope.ADMIN)
+            raise PermissionDenied(
+                "SCOPE_MISSING",
+                f"{name} needs the scope {needed}, and this token has "
+                f"{', '.join(sorted(caller.scopes))}: an administrator makes another with "
+                "`tailrace tokens create`",
+            )
+        if self._admission is Admission.CLIENTS_ONLY and caller.is_worker:
+            raise Unauthenticated("WORKER_CERTIFICATE", _OTHER_LISTENER)
+        if self._admission is Admission.WORKERS_ONLY and not caller.is_worker:
+            raise PermissionDenied(
+                "WORKERS_ONLY", "only workers may call this port; clients have another one"
+            )
+
+    def _refused(self, name: str, error: DomainError) -> Any:
+        self._metrics.calls.labels(name, error.code.name).inc()
+        _log.warning("a call was refused", rpc=name, reason=error.reason)
+
+        async def refuse(_requests: Any, context: Any) -> None:
+            await context.abort_with_status(rpc_status.to_status(status_of(error)))
+
+        # A unary handler is called with the request; a streaming one has not read it yet.
+        return grpc.stream_stream_rpc_method_handler(refuse)

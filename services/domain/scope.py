@@ -1,0 +1,85 @@
+"""Scopes of callers, and the scope that each method needs."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+
+class Scope(enum.StrEnum):
+    """Right of a caller."""
+
+    READ = "read"
+    """Reads everything but tokens."""
+    WRITE = "write"
+    """READ, and creates and changes runs and content."""
+    ADMIN = "admin"
+    """WRITE, and manages workers and tokens."""
+    WORKER = "worker"
+    """Acts as a worker; includes no other scope."""
+
+
+_R = frozenset({Scope.READ, Scope.WRITE, Scope.ADMIN})
+_W = frozenset({Scope.WRITE, Scope.ADMIN})
+_A = frozenset({Scope.ADMIN})
+_S = frozenset({Scope.WORKER})
+
+CLIENT_SCOPES = _R
+"""Scopes of a caller without a credential where none is required."""
+
+RULES: Mapping[str, frozenset[Scope]] = {
+    "RunService/CreateRun": _W,
+    "RunService/GetRun": _R,
+    "RunService/ListRuns": _R,
+    "RunService/CancelRun": _W,
+    "RunService/RetryRun": _W,
+    "RunService/WatchRun": _R,
+    "RunService/StreamLogs": _R,
+    "RunService/StreamMetrics": _R,
+    # A worker reads those of the run that it holds a lease of (WORKER_LEASED).
+    "RunService/ListPredictions": _R | _S,
+    "RunService/ListVerdicts": _R,
+    "RunService/CompareRuns": _R,
+    # Content has the sha256 of its bytes as its address, which a worker gets with its lease.
+    "ArtifactService/Write": _W | _S,
+    "ArtifactService/QueryWriteStatus": _W | _S,
+    "ArtifactService/Read": _R | _S,
+    "ArtifactService/GetArtifact": _R,
+    "ArtifactService/ListArtifacts": _R,
+    "BaselineService/SetBaseline": _W,
+    "BaselineService/GetBaseline": _R,
+    "BaselineService/ListBaselines": _R,
+    "BaselineService/DeleteBaseline": _W,
+    "DatasetService/SeedDataset": _W,
+    "DatasetService/ImportDataset": _W,
+    "DatasetService/GetDataset": _R,
+    "DatasetService/ListDatasets": _R,
+    "DatasetService/ExportDataset": _R,
+    "EvalSetService/ImportEvalSet": _W,
+    "EvalSetService/GetEvalSet": _R,
+    "EvalSetService/ListEvalSets": _R,
+    "ModelService/ImportModel": _W,
+    "ModelService/GetModel": _R,
+    "ModelService/ListModels": _R,
+    "FleetService/ListWorkers": _R,
+    "FleetService/GetWorker": _R,
+    "FleetService/DrainWorker": _A,
+    "FleetService/UndrainWorker": _A,
+    "FleetService/ForgetWorker": _A,
+    "FleetService/ListPools": _R,
+    "TokenService/CreateToken": _A,
+    "TokenService/ListTokens": _A,
+    "TokenService/RevokeToken": _A,
+    "StageService/RegisterWorker": _S,
+    "StageService/WorkerHeartbeat": _S,
+    "StageService/AcquireStage": _S,
+    "StageService/PublishEvents": _S,
+    "StageService/ConfirmDispatch": _S,
+    "StageService/CompleteStage": _S,
+    "StageService/FailStage": _S,
+    "StageService/ReleaseStage": _S,
+}
+"""Scopes of which a caller needs one, by method. A test compares the keys with the descriptors."""
+
+WORKER_LEASED = frozenset({"RunService/ListPredictions"})
+"""Methods that a caller with the scope WORKER may call for the run of its lease only."""

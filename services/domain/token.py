@@ -1,0 +1,91 @@
+"""API tokens: ``tr_{id}_{secret}``, of which the control plane stores a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.domain.caller import Caller
+from services.domain.errors import InvalidInput
+from services.domain.scope import Scope
+
+ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+"""Characters of an id: 32 that are not mistaken for one another."""
+
+ID_LENGTH = 12
+
+SECRET_BYTES = 32
+"""Random bytes of a secret: 256 bits, so that a fast digest cannot be searched."""
+
+_ID = f"[{ID_ALPHABET}]{{{ID_LENGTH}}}"
+_TEXT = re.compile(rf"tr_({_ID})_[A-Za-z0-9_-]{{43}}")
+
+
+@dataclass(frozen=True)
+class Token:
+    """An API token, as stored."""
+
+    token_id: str
+    """The id in ``tokens/{token}``."""
+    digest: str
+    """SHA-256 of the whole text, in hex."""
+    description: str
+    """Who or what holds it."""
+    scopes: tuple[Scope, ...]
+    """Rights, sorted."""
+    create_time: datetime
+    """Time of creation."""
+    expire_time: datetime | None = None
+    """Time from which it is refused; ``None`` for never."""
+    last_used_time: datetime | None = None
+    """Time of a recent use; ``None`` before the first."""
+    revoke_time: datetime | None = None
+    """Time of its revocation; ``None`` while it is in force."""
+
+    @property
+    def name(self) -> str:
+        """Resource name, ``tokens/{token}``."""
+        return f"tokens/{self.token_id}"
+
+    def is_text(self, text: str) -> bool:
+        """Return True if this is the token of a text, in constant time."""
+        return hmac.compare_digest(self.digest, digest(text))
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Return True unless the token is revoked or has expired."""
+        return self.revoke_time is None and (self.expire_time is None or now < self.expire_time)
+
+    def caller(self, project: str) -> Caller:
+        """Return the caller that holds the token."""
+        return Caller(project, frozenset(self.scopes), self.token_id)
+
+
+def new_text() -> str:
+    """Return the text of a new token."""
+    token_id = "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+    return f"tr_{token_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
+
+
+def id_of(text: str) -> str | None:
+    """Return the id in a token's text; ``None`` if the text is not in a token's form."""
+    match = _TEXT.fullmatch(text)
+    return None if match is None else match[1]
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a token's text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse_token_name(name: str, field: str = "name") -> str:
+    """Return the id in ``tokens/{token}``; raise :class:`InvalidInput` naming ``field``."""
+    collection, _, token_id = name.partition("/")
+    if collection != "tokens" or not re.fullmatch(_ID, token_id):
+        raise InvalidInput.field(
+            field, f"{name[:200]!r} is not a token's name: `tailrace tokens list` shows all"
+        )
+    return token_id

@@ -1,0 +1,61 @@
+"""Calls of TokenService."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from tailrace.client.call import Paged, Unary, resource
+from tailrace.protomap import enum_number
+from tailrace.v1 import token_pb2, token_pb2_grpc
+
+_Stub = token_pb2_grpc.TokenServiceStub
+
+
+def create_token(
+    scopes: Sequence[str], *, description: str = "", expire_time: datetime | None = None
+) -> Unary[token_pb2.CreateTokenResponse]:
+    """Create an API token; its secret is in the response and nowhere else.
+
+    Args:
+        scopes: Of ``read``, ``write``, ``admin`` and ``worker``, at least one.
+        description: Who or what holds it.
+        expire_time: Time from which it is refused, with a time zone (default: never).
+
+    Raises:
+        InvalidArgument: A field is invalid.
+        PermissionDenied: The caller is not an administrator.
+    """
+    # Numbers of an enum have separate types in the stubs.
+    numbers: Any = [enum_number(token_pb2.TokenScope.DESCRIPTOR, scope) for scope in scopes]
+    token = token_pb2.Token(description=description, scopes=numbers)
+    if expire_time is not None:
+        token.expire_time.FromDatetime(expire_time)
+    request = token_pb2.CreateTokenRequest(token=token)
+    return Unary(lambda channel: _Stub(channel).CreateToken, request)
+
+
+def list_tokens(
+    *, page_size: int = 0, limit: int | None = None
+) -> Paged[token_pb2.ListTokensResponse, token_pb2.Token]:
+    """Iterate over API tokens, sorted by name, revoked and expired ones included.
+
+    Args:
+        page_size: Tokens per request (default: the server's choice).
+        limit: Maximum number of tokens (default: all).
+    """
+    request = token_pb2.ListTokensRequest(page_size=page_size)
+    return Paged(
+        lambda channel: _Stub(channel).ListTokens, request, lambda page: page.tokens, limit
+    )
+
+
+def revoke_token(name: str) -> Unary[token_pb2.Token]:
+    """Revoke an API token for good; its streams end within 10 seconds.
+
+    Raises:
+        NotFound: There is no such token.
+    """
+    request = token_pb2.RevokeTokenRequest(name=resource("tokens", name))
+    return Unary(lambda channel: _Stub(channel).RevokeToken, request)
