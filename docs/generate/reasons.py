@@ -76,6 +76,16 @@ CALLS: dict[str, Reason] = {
         "The run whose predictions are to be judged has none: its INFER stage is not done.",
         "Wait for that stage, or name another run.",
     ),
+    "NO_MODEL": Reason(
+        "FAILED_PRECONDITION",
+        "The run to promote trains no model, or its model folder has no valid config.json.",
+        "Name a run with a TRAIN stage.",
+    ),
+    "GATES_NOT_PASSED": Reason(
+        "FAILED_PRECONDITION",
+        "The run to promote has no gates, or has not passed each of them.",
+        "Give `force` with a reason, or submit a run with gates that it passes.",
+    ),
     "SOURCE_RUN_FAILED": Reason(
         "FAILED_PRECONDITION",
         "The run whose model `model.source` names has FAILED.",
@@ -101,7 +111,7 @@ CALLS: dict[str, Reason] = {
     ),
     "RUN_NOT_SUCCEEDED": Reason(
         "FAILED_PRECONDITION",
-        "A baseline must name a run that has SUCCEEDED.",
+        "A baseline, or the run to promote, must have SUCCEEDED.",
         "Wait for the run, or name another one.",
     ),
     "TOO_MANY_RUNS": Reason(

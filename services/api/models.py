@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from services.api.convert.artifact import files_from_proto
-from services.api.convert.model import model_to_proto
+from services.api.convert.model import lineage_to_proto, model_to_proto, move_to_proto
 from services.api.rpc import Rpc, current_caller
+from services.domain.content.model import Model
+from services.domain.run import parse_run_name
 from services.runtime.off_loop import run_off_loop
-from services.usecases.content import models
+from services.usecases.content import models, promotion
 from services.usecases.context import Context
 from tailrace.v1 import model_pb2, model_pb2_grpc
 
@@ -25,11 +27,40 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         model = await models.import_folder(
             self._context, current_caller(), request.model_id, request.description, files
         )
-        return model_to_proto(model)
+        return await self._with_aliases(model)
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Rpc) -> model_pb2.Model:
-        """Return a model."""
-        return model_to_proto(await models.get(self._context, current_caller(), request.name))
+        """Return a version of a model with its lineage."""
+        caller = current_caller()
+        model = await models.get(self._context, caller, request.name)
+        steps, moves = await promotion.history_of(self._context, caller, model)
+        message = await self._with_aliases(model)
+        message.lineage.extend(map(lineage_to_proto, steps))
+        message.alias_history.extend(map(move_to_proto, moves))
+        return message
+
+    async def PromoteModel(
+        self, request: model_pb2.PromoteModelRequest, context: Rpc
+    ) -> model_pb2.Model:
+        """Make a run's final model the next version of a model."""
+        command = promotion.Promotion(
+            run_id=parse_run_name(request.run, "run"),
+            model_id=request.model_id,
+            description=request.description,
+            force=request.force,
+            reason=request.reason,
+        )
+        model = await promotion.promote(self._context, current_caller(), command)
+        return await self._with_aliases(model)
+
+    async def SetModelAlias(
+        self, request: model_pb2.SetModelAliasRequest, context: Rpc
+    ) -> model_pb2.Model:
+        """Move an alias of a model to a version."""
+        model = await promotion.set_alias(
+            self._context, current_caller(), request.name, request.alias, request.version
+        )
+        return await self._with_aliases(model)
 
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, context: Rpc
@@ -38,6 +69,13 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         page, token = await models.list_newest(
             self._context, current_caller(), size=request.page_size, token=request.page_token
         )
-        return model_pb2.ListModelsResponse(
-            models=[model_to_proto(model) for model in page], next_page_token=token
-        )
+        aliases = await promotion.aliases_of(self._context, current_caller(), page)
+        messages = [
+            model_to_proto(model, aliases.get((model.model_id, model.version), []))
+            for model in page
+        ]
+        return model_pb2.ListModelsResponse(models=messages, next_page_token=token)
+
+    async def _with_aliases(self, model: Model) -> model_pb2.Model:
+        aliases = await promotion.aliases_of(self._context, current_caller(), [model])
+        return model_to_proto(model, aliases.get((model.model_id, model.version), []))

@@ -68,19 +68,59 @@ def register_model(
 
 
 def get_model(name: str) -> Unary[model_pb2.Model]:
-    """Return a model.
+    """Return a version of a model with its lineage and the history of its aliases.
+
+    ``name`` is ``models/ID`` for the newest version, or ends with ``@VERSION`` or ``@ALIAS``.
 
     Raises:
-        NotFound: There is no such model.
+        NotFound: There is no such model, version or alias.
     """
     request = model_pb2.GetModelRequest(name=resource("models", name))
     return Unary(lambda channel: _Stub(channel).GetModel, request)
 
 
+def promote_model(
+    run: str, model_id: str, *, description: str = "", force: bool = False, reason: str = ""
+) -> Unary[model_pb2.Model]:
+    """Make the final model of a run the next version of a model.
+
+    Args:
+        run: Id or name of a run that has succeeded.
+        model_id: Id of the model; specs name its versions ``models/ID@VERSION``.
+        description: Free text.
+        force: Promote a run without gates, or one that does not pass them.
+        reason: Reason, required with ``force``.
+
+    Raises:
+        NotFound: There is no such run.
+        FailedPrecondition: The run has not succeeded, trains no model, or has not passed gates.
+    """
+    request = model_pb2.PromoteModelRequest(
+        run=resource("runs", run),
+        model_id=model_id,
+        description=description,
+        force=force,
+        reason=reason,
+    )
+    return Unary(lambda channel: _Stub(channel).PromoteModel, request)
+
+
+def set_model_alias(name: str, alias: str, version: int) -> Unary[model_pb2.Model]:
+    """Move an alias of a model to a version, and return that version; 0 removes the alias.
+
+    Raises:
+        NotFound: There is no such model or version.
+    """
+    request = model_pb2.SetModelAliasRequest(
+        name=resource("models", name), alias=alias, version=version
+    )
+    return Unary(lambda channel: _Stub(channel).SetModelAlias, request)
+
+
 def list_models(
     *, page_size: int = 0, limit: int | None = None
 ) -> Paged[model_pb2.ListModelsResponse, model_pb2.Model]:
-    """Iterate over models, newest first."""
+    """Iterate over the versions of models, newest first."""
     request = model_pb2.ListModelsRequest(page_size=page_size)
     return Paged(
         lambda channel: _Stub(channel).ListModels, request, lambda page: page.models, limit

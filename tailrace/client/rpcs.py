@@ -52,6 +52,8 @@ class Rpcs:
     register_model = Method(models.register_model)
     get_model = Method(models.get_model)
     list_models = Method(models.list_models)
+    promote_model = Method(models.promote_model)
+    set_model_alias = Method(models.set_model_alias)
 
     list_workers = Method(workers.list_workers)
     get_worker = Method(workers.get_worker)

@@ -303,6 +303,13 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "ImportModelRequest": {"model_id": _NAME, "description": _DESCRIPTION, "files": _FILES},
     "GetModelRequest": {"name": _NAME},
     "ListModelsRequest": {"page_token": _PAGE_TOKEN},
+    "PromoteModelRequest": {
+        "run": _NAME,
+        "model_id": _NAME,
+        "description": _DESCRIPTION,
+        "reason": _DESCRIPTION,
+    },
+    "SetModelAliasRequest": {"name": _NAME, "alias": _NAME},
     "SeedDatasetRequest": {"dataset_id": _NAME},
     "ImportDatasetRequest": {"data": Bound(text=CHUNK_BYTES)},
     "ImportDatasetHeader": {"dataset_id": _NAME, "description": _DESCRIPTION},

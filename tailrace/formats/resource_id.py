@@ -17,8 +17,13 @@ RUN_UID = "[0-9a-f]{32}"
 RUN_NAME = f"runs/({RUN_UID}|{RESOURCE_ID})"
 """Pattern of a run's name."""
 
-MODEL_NAME = r"(?!runs/)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
-"""Pattern of a hub id or the name of an imported model."""
+MODEL_REFERENCE = f"models/{RESOURCE_ID}(@([1-9][0-9]{{0,8}}|{RESOURCE_ID}))?"
+"""Pattern of a model's newest version, of a version by its number, or by an alias."""
+
+MODEL_NAME = (
+    rf"((?!runs/)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?|{MODEL_REFERENCE})"
+)
+"""Pattern of a hub id or the name of a model."""
 
 RUN_MODEL = f"{RUN_NAME}(@[1-9][0-9]{{0,8}})?"
 """Pattern of a run's model: its final one, or that of a checkpoint, ``runs/{run}@{step}``."""

@@ -10,6 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import tailrace.v1.artifact_pb2
+import tailrace.v1.evaluation_pb2
 import typing
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
@@ -25,19 +26,43 @@ class Model(google.protobuf.message.Message):
     ARCHITECTURE_FIELD_NUMBER: builtins.int
     ARTIFACT_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    RUN_UID_FIELD_NUMBER: builtins.int
+    FORCE_REASON_FIELD_NUMBER: builtins.int
+    ALIASES_FIELD_NUMBER: builtins.int
+    LINEAGE_FIELD_NUMBER: builtins.int
+    ALIAS_HISTORY_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`models/{model}`."""
     description: builtins.str
     """Description in a sentence."""
     architecture: builtins.str
     """`architectures[0]` of its config.json."""
+    version: builtins.int
+    """Number of the version, from 1: specs name it as `models/{model}@{version}`."""
+    run_uid: builtins.str
+    """Uid of the run that trained it; empty for an imported model."""
+    force_reason: builtins.str
+    """Reason for promoting a run that has not passed gates; empty otherwise."""
     @property
     def artifact(self) -> tailrace.v1.artifact_pb2.Artifact:
         """Artifact with the model's files."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Time of the import."""
+        """Time of the import or promotion."""
+
+    @property
+    def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Aliases that refer to this version, which specs name as `models/{model}@{alias}`."""
+
+    @property
+    def lineage(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LineageStep]:
+        """Trainings that led to this version, newest first; in GetModel only."""
+
+    @property
+    def alias_history(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AliasMove]:
+        """Moves of the model's aliases, oldest first; in GetModel only."""
 
     def __init__(
         self,
@@ -47,11 +72,90 @@ class Model(google.protobuf.message.Message):
         architecture: builtins.str = ...,
         artifact: tailrace.v1.artifact_pb2.Artifact | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        version: builtins.int = ...,
+        run_uid: builtins.str = ...,
+        force_reason: builtins.str = ...,
+        aliases: collections.abc.Iterable[builtins.str] | None = ...,
+        lineage: collections.abc.Iterable[global___LineageStep] | None = ...,
+        alias_history: collections.abc.Iterable[global___AliasMove] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["artifact", b"artifact", "create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["architecture", b"architecture", "artifact", b"artifact", "create_time", b"create_time", "description", b"description", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias_history", b"alias_history", "aliases", b"aliases", "architecture", b"architecture", "artifact", b"artifact", "create_time", b"create_time", "description", b"description", "force_reason", b"force_reason", "lineage", b"lineage", "name", b"name", "run_uid", b"run_uid", "version", b"version"]) -> None: ...
 
 global___Model = Model
+
+@typing.final
+class LineageStep(google.protobuf.message.Message):
+    """Training on the way to a model, or an imported model that the first training started from."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    BASE_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    METHOD_FIELD_NUMBER: builtins.int
+    SCORES_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    """Run that trained (`runs/{run}`); empty for an imported model."""
+    model: builtins.str
+    """Version (`models/{model}@{version}`); empty for a run that was not promoted."""
+    base: builtins.str
+    """Model that the training started from: a version, a run's model, a hub id or a preset."""
+    dataset: builtins.str
+    """Dataset of the training, `name@version`."""
+    method: builtins.str
+    """Method of the training, such as `sft`."""
+    @property
+    def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.evaluation_pb2.JudgeScore]:
+        """Scores of the run's judges, with their intervals."""
+
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        model: builtins.str = ...,
+        base: builtins.str = ...,
+        dataset: builtins.str = ...,
+        method: builtins.str = ...,
+        scores: collections.abc.Iterable[tailrace.v1.evaluation_pb2.JudgeScore] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "method", b"method", "model", b"model", "run", b"run", "scores", b"scores"]) -> None: ...
+
+global___LineageStep = LineageStep
+
+@typing.final
+class AliasMove(google.protobuf.message.Message):
+    """Move of an alias."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: builtins.int
+    FROM_VERSION_FIELD_NUMBER: builtins.int
+    TO_VERSION_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    alias: builtins.str
+    """Alias."""
+    from_version: builtins.int
+    """Version before the move; 0 if the alias was new."""
+    to_version: builtins.int
+    """Version after the move; 0 if the alias was removed."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time of the move."""
+
+    def __init__(
+        self,
+        *,
+        alias: builtins.str = ...,
+        from_version: builtins.int = ...,
+        to_version: builtins.int = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "from_version", b"from_version", "time", b"time", "to_version", b"to_version"]) -> None: ...
+
+global___AliasMove = AliasMove
 
 @typing.final
 class ImportModelRequest(google.protobuf.message.Message):
@@ -89,7 +193,7 @@ class GetModelRequest(google.protobuf.message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """`models/{model}`."""
+    """`models/{model}` (newest version), `models/{model}@{version}` or `models/{model}@{alias}`."""
     def __init__(
         self,
         *,
@@ -144,3 +248,63 @@ class ListModelsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["models", b"models", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListModelsResponse = ListModelsResponse
+
+@typing.final
+class PromoteModelRequest(google.protobuf.message.Message):
+    """Request of PromoteModel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    MODEL_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    """Run (`runs/{run}`), which must have SUCCEEDED."""
+    model_id: builtins.str
+    """Id of the model: 1-63 of a-z, 0-9, '-', a letter first."""
+    description: builtins.str
+    """Description in a sentence; at most 1000 characters."""
+    force: builtins.bool
+    """True to promote a run without gates, or one that does not pass them."""
+    reason: builtins.str
+    """Reason, required with force; at most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        model_id: builtins.str = ...,
+        description: builtins.str = ...,
+        force: builtins.bool = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["description", b"description", "force", b"force", "model_id", b"model_id", "reason", b"reason", "run", b"run"]) -> None: ...
+
+global___PromoteModelRequest = PromoteModelRequest
+
+@typing.final
+class SetModelAliasRequest(google.protobuf.message.Message):
+    """Request of SetModelAlias."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ALIAS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`models/{model}`."""
+    alias: builtins.str
+    """Alias: 1-63 of a-z, 0-9, '-', a letter first."""
+    version: builtins.int
+    """Version that the alias refers to; 0 removes the alias."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        alias: builtins.str = ...,
+        version: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alias", b"alias", "name", b"name", "version", b"version"]) -> None: ...
+
+global___SetModelAliasRequest = SetModelAliasRequest

@@ -50,6 +50,16 @@ class ModelServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_model__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_model__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.PromoteModel = channel.unary_unary(
+                '/tailrace.v1.ModelService/PromoteModel',
+                request_serializer=tailrace_dot_v1_dot_model__pb2.PromoteModelRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_model__pb2.Model.FromString,
+                _registered_method=True)
+        self.SetModelAlias = channel.unary_unary(
+                '/tailrace.v1.ModelService/SetModelAlias',
+                request_serializer=tailrace_dot_v1_dot_model__pb2.SetModelAliasRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_model__pb2.Model.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -70,14 +80,35 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Returns a model. Errors: NOT_FOUND, INVALID_ARGUMENT.
+        """Returns a version of a model with its lineage. Errors: NOT_FOUND, INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists models, newest first. Errors: INVALID_ARGUMENT (page_token).
+        """Lists the versions of models, newest first. Errors: INVALID_ARGUMENT (page_token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteModel(self, request, context):
+        """Makes the final model of a run the next version of a model.
+
+        Promoting the run of the newest version again returns that version.
+        Errors: NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (RUN_NOT_SUCCEEDED; NO_MODEL: the run
+        trains none; GATES_NOT_PASSED: the run has no gates or does not pass one, and force is not
+        set).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetModelAlias(self, request, context):
+        """Moves an alias of a model to a version, in one step, and returns that version; version 0
+        removes the alias. A repetition changes nothing.
+        Errors: NOT_FOUND (MODEL_NOT_FOUND: the model or version), INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,6 +131,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=tailrace_dot_v1_dot_model__pb2.ListModelsRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_model__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'PromoteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteModel,
+                    request_deserializer=tailrace_dot_v1_dot_model__pb2.PromoteModelRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'SetModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetModelAlias,
+                    request_deserializer=tailrace_dot_v1_dot_model__pb2.SetModelAliasRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_model__pb2.Model.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +225,60 @@ class ModelService(object):
             '/tailrace.v1.ModelService/ListModels',
             tailrace_dot_v1_dot_model__pb2.ListModelsRequest.SerializeToString,
             tailrace_dot_v1_dot_model__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.ModelService/PromoteModel',
+            tailrace_dot_v1_dot_model__pb2.PromoteModelRequest.SerializeToString,
+            tailrace_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.ModelService/SetModelAlias',
+            tailrace_dot_v1_dot_model__pb2.SetModelAliasRequest.SerializeToString,
+            tailrace_dot_v1_dot_model__pb2.Model.FromString,
             options,
             channel_credentials,
             insecure,

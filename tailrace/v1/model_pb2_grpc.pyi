@@ -38,13 +38,34 @@ class ModelServiceStub:
         tailrace.v1.model_pb2.GetModelRequest,
         tailrace.v1.model_pb2.Model,
     ]
-    """Returns a model. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Returns a version of a model with its lineage. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     ListModels: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.model_pb2.ListModelsRequest,
         tailrace.v1.model_pb2.ListModelsResponse,
     ]
-    """Lists models, newest first. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists the versions of models, newest first. Errors: INVALID_ARGUMENT (page_token)."""
+
+    PromoteModel: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.model_pb2.PromoteModelRequest,
+        tailrace.v1.model_pb2.Model,
+    ]
+    """Makes the final model of a run the next version of a model.
+
+    Promoting the run of the newest version again returns that version.
+    Errors: NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (RUN_NOT_SUCCEEDED; NO_MODEL: the run
+    trains none; GATES_NOT_PASSED: the run has no gates or does not pass one, and force is not
+    set).
+    """
+
+    SetModelAlias: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.model_pb2.SetModelAliasRequest,
+        tailrace.v1.model_pb2.Model,
+    ]
+    """Moves an alias of a model to a version, in one step, and returns that version; version 0
+    removes the alias. A repetition changes nothing.
+    Errors: NOT_FOUND (MODEL_NOT_FOUND: the model or version), INVALID_ARGUMENT.
+    """
 
 class ModelServiceAsyncStub:
     """Models that runs can start from."""
@@ -66,13 +87,34 @@ class ModelServiceAsyncStub:
         tailrace.v1.model_pb2.GetModelRequest,
         tailrace.v1.model_pb2.Model,
     ]
-    """Returns a model. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Returns a version of a model with its lineage. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     ListModels: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.model_pb2.ListModelsRequest,
         tailrace.v1.model_pb2.ListModelsResponse,
     ]
-    """Lists models, newest first. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists the versions of models, newest first. Errors: INVALID_ARGUMENT (page_token)."""
+
+    PromoteModel: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.model_pb2.PromoteModelRequest,
+        tailrace.v1.model_pb2.Model,
+    ]
+    """Makes the final model of a run the next version of a model.
+
+    Promoting the run of the newest version again returns that version.
+    Errors: NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (RUN_NOT_SUCCEEDED; NO_MODEL: the run
+    trains none; GATES_NOT_PASSED: the run has no gates or does not pass one, and force is not
+    set).
+    """
+
+    SetModelAlias: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.model_pb2.SetModelAliasRequest,
+        tailrace.v1.model_pb2.Model,
+    ]
+    """Moves an alias of a model to a version, in one step, and returns that version; version 0
+    removes the alias. A repetition changes nothing.
+    Errors: NOT_FOUND (MODEL_NOT_FOUND: the model or version), INVALID_ARGUMENT.
+    """
 
 class ModelServiceServicer(metaclass=abc.ABCMeta):
     """Models that runs can start from."""
@@ -98,7 +140,7 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.model_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.model_pb2.Model, collections.abc.Awaitable[tailrace.v1.model_pb2.Model]]:
-        """Returns a model. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+        """Returns a version of a model with its lineage. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     @abc.abstractmethod
     def ListModels(
@@ -106,6 +148,31 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.model_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.model_pb2.ListModelsResponse, collections.abc.Awaitable[tailrace.v1.model_pb2.ListModelsResponse]]:
-        """Lists models, newest first. Errors: INVALID_ARGUMENT (page_token)."""
+        """Lists the versions of models, newest first. Errors: INVALID_ARGUMENT (page_token)."""
+
+    @abc.abstractmethod
+    def PromoteModel(
+        self,
+        request: tailrace.v1.model_pb2.PromoteModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.model_pb2.Model, collections.abc.Awaitable[tailrace.v1.model_pb2.Model]]:
+        """Makes the final model of a run the next version of a model.
+
+        Promoting the run of the newest version again returns that version.
+        Errors: NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (RUN_NOT_SUCCEEDED; NO_MODEL: the run
+        trains none; GATES_NOT_PASSED: the run has no gates or does not pass one, and force is not
+        set).
+        """
+
+    @abc.abstractmethod
+    def SetModelAlias(
+        self,
+        request: tailrace.v1.model_pb2.SetModelAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.model_pb2.Model, collections.abc.Awaitable[tailrace.v1.model_pb2.Model]]:
+        """Moves an alias of a model to a version, in one step, and returns that version; version 0
+        removes the alias. A repetition changes nothing.
+        Errors: NOT_FOUND (MODEL_NOT_FOUND: the model or version), INVALID_ARGUMENT.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -70,6 +70,9 @@ ARGUMENTS = {
     "models import": "model",
     "models list": "",
     "models get": "m",
+    "models promote": "r m",
+    "models alias": "m prod 1",
+    "models lineage": "m",
     "baselines set": "main r",
     "baselines get": "main",
     "baselines list": "",
@@ -88,6 +91,7 @@ CONTENT = {
     "runs download": "r -o out",
     "runs rollouts": "r",
     "runs verify": "r",
+    "models download": "m -o out",
     "datasets derive": "--from r --id d",
 }
 """Commands that need more than answers: the content that the answers promise."""

@@ -18,10 +18,8 @@ from tailrace.formats.model.folder import (
     is_weight_file,
     lacks,
 )
+from tailrace.formats.resource_id import MODEL_REFERENCE
 from tailrace.formats.schema import Violation
-from tailrace.formats.spec.run_spec import RESOURCE_ID
-
-_NAME = re.compile(rf"models/({RESOURCE_ID})")
 
 
 @dataclass(frozen=True)
@@ -37,20 +35,55 @@ class Model:
     artifact: Artifact
     """Files of the model."""
     create_time: datetime
-    """Time of the import, in UTC."""
+    """Time of the import or promotion, in UTC."""
+    version: int = 1
+    """Number of the version, from 1."""
+    run_uid: str | None = None
+    """Run that trained it; None for an imported model."""
+    force_reason: str = ""
+    """Reason for promoting a run that has not passed gates; empty otherwise."""
 
     @property
     def name(self) -> str:
         """Resource name, ``models/{model}``."""
         return f"models/{self.model_id}"
 
+    @property
+    def versioned_name(self) -> str:
+        """Name of this version, ``models/{model}@{version}``."""
+        return f"{self.name}@{self.version}"
 
-def parse_model_name(name: str, field: str = "name") -> str:
-    """Return the id in ``models/{model}``; raise :class:`InvalidInput` at ``field``."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise InvalidInput.field(field, f"{name[:200]!r} is not of the form models/{{model}}")
-    return match[1]
+
+@dataclass(frozen=True)
+class ModelReference:
+    """Reference to a version of a model."""
+
+    model_id: str
+    version: int | None
+    """Number of the version; None for an alias, or for the newest version."""
+    alias: str = ""
+    """Alias of the version; empty without one."""
+
+    @classmethod
+    def parse(cls, name: str, field: str) -> ModelReference:
+        """Read ``models/{model}[@{version or alias}]``; raise :class:`InvalidInput` otherwise."""
+        if not re.fullmatch(MODEL_REFERENCE, name):
+            form = "models/{model}, models/{model}@{version} or models/{model}@{alias}"
+            raise InvalidInput.field(field, f"{name[:200]!r} is not of the form {form}")
+        model_id, _, choice = name.partition("/")[2].partition("@")
+        if choice.isdigit():
+            return cls(model_id, int(choice))
+        return cls(model_id, None, choice)
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """A move of an alias; version 0 stands for no version."""
+
+    alias: str
+    from_version: int
+    to_version: int
+    time: datetime
 
 
 def folder_violations(files: Sequence[FileEntry]) -> list[Violation]:

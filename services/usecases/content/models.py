@@ -11,15 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services import model_check
 from services.domain.caller import Caller
-from services.domain.content.model import Model, folder_violations, parse_model_name
+from services.domain.content.model import Model, ModelReference, folder_violations
 from services.domain.content.weight_values import has_non_finite
-from services.domain.errors import InvalidInput
+from services.domain.errors import InvalidInput, NotFound
 from services.domain.names import description_violations, id_violations
 from services.domain.pages import artifact_size, take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.read_cache import once_per_database
-from services.storage.rows import artifacts
+from services.storage.rows import artifacts, model_aliases
 from services.storage.rows import models as store
 from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
@@ -74,10 +74,9 @@ async def import_folder(
 
 
 async def get(context: Context, caller: Caller, name: str) -> Model:
-    """Return the model ``models/{model}``. Raises ``InvalidInput`` and ``NotFound``."""
-    model_id = parse_model_name(name)
+    """Return a version of a model by its name, see :func:`resolve`."""
     async with context.database.read() as conn:
-        return await store.get(conn, caller.project, model_id)
+        return await resolve(conn, caller.project, name, "name")
 
 
 def is_imported(source: str | None) -> bool:
@@ -88,11 +87,33 @@ def is_imported(source: str | None) -> bool:
 async def resolve(
     conn: AsyncConnection, project: str, source: str, field: str = "spec.model.source"
 ) -> Model:
-    """Return the imported model that a run spec names (``models/{model}``).
+    """Return the version that ``models/{model}``, its newest, or ``@version`` or ``@alias`` names.
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await once_per_database(conn, store.get, project, parse_model_name(source, field))
+    reference = ModelReference.parse(source, field)
+    version = reference.version
+    if reference.alias:
+        version = await model_aliases.find(conn, project, reference.model_id, reference.alias)
+        if not version:
+            raise NotFound(
+                "MODEL_NOT_FOUND",
+                f"{field}: models/{reference.model_id} has no alias {reference.alias!r}; "
+                "`tailrace models alias` sets one",
+            )
+    if version is None:
+        return await store.get(conn, project, reference.model_id)
+    return await once_per_database(conn, store.get, project, reference.model_id, version)
+
+
+async def pinned(conn: AsyncConnection, project: str, source: str) -> Model:
+    """Return the version that a resolved spec names.
+
+    Specs of earlier releases name none: their models had a single version.
+    """
+    reference = ModelReference.parse(source, "spec.model.source")
+    model_id, version = reference.model_id, reference.version or 1
+    return await once_per_database(conn, store.get, project, model_id, version)
 
 
 async def list_newest(

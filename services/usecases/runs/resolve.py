@@ -44,9 +44,14 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
         spec = await _with_predictions(conn, project, spec, spec.predictions)
     spec = await _with_eval_sets(conn, project, spec)
     for i, reward in enumerate(rewards):
-        await _check_judge_model(conn, project, reward, f"spec.train.grpo.rewards[{i}].judge")
+        field = f"spec.train.grpo.rewards[{i}].judge"
+        spec = _with_reward(spec, i, await _with_model(conn, project, reward, field))
+    judges = [
+        await _with_model(conn, project, judge, f"spec.judges[{i}]")
+        for i, judge in enumerate(spec.judges)
+    ]
+    spec = dataclasses.replace(spec, judges=judges)
     for i, judge in enumerate(spec.judges):
-        await _check_judge_model(conn, project, judge, f"spec.judges[{i}]")
         baseline = judge.baseline()
         if baseline is not None:
             field = f"spec.judges[{i}].{judge.name}.baseline"
@@ -57,8 +62,9 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     ]
     spec = dataclasses.replace(spec, gates=gates)
     source = spec.model.source if spec.model else None
-    if source is not None and models.is_imported(source):
-        await models.resolve(conn, project, source)
+    if source is not None and spec.model is not None and models.is_imported(source):
+        version = (await models.resolve(conn, project, source)).versioned_name
+        spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, source=version))
     if run_model(spec) is not None and spec.model is not None:
         pinned = await pin_source(conn, project, spec.model)
         spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, source=pinned))
@@ -85,13 +91,28 @@ async def unknown_judges(
     return [Violation(field.format(i), problem) for i, problem in enumerate(problems) if problem]
 
 
-async def _check_judge_model(
+async def _with_model(
     conn: AsyncConnection, project: str, judge: JudgeSpec, path: str
-) -> None:
-    """Raise ``NotFound`` for a judge whose imported model does not exist."""
+) -> JudgeSpec:
+    """Return the judge with the version of its model fixed. Raises ``NotFound``."""
     backend = judge.backend()
-    if backend is not None and backend.model and models.is_imported(backend.model):
-        await models.resolve(conn, project, backend.model, f"{path}.{judge.name}.backend.model")
+    if backend is None or not backend.model or not models.is_imported(backend.model):
+        return judge
+    field = f"{path}.{judge.name}.backend.model"
+    model = await models.resolve(conn, project, backend.model, field)
+    pinned = dataclasses.replace(backend, model=model.versioned_name)
+    options = dataclasses.replace(getattr(judge, judge.name), backend=pinned)
+    return dataclasses.replace(judge, **{judge.name: options})
+
+
+def _with_reward(spec: RunSpec, place: int, judge: JudgeSpec) -> RunSpec:
+    """Return the spec with another judge in one of its rewards."""
+    if spec.train is None or spec.train.grpo is None:
+        return spec
+    rewards = [*spec.train.grpo.rewards]
+    rewards[place] = dataclasses.replace(rewards[place], judge=judge)
+    grpo = dataclasses.replace(spec.train.grpo, rewards=rewards)
+    return dataclasses.replace(spec, train=dataclasses.replace(spec.train, grpo=grpo))
 
 
 async def _with_predictions(

@@ -72,7 +72,7 @@ def _sources(spec: RunSpec) -> Iterator[str]:
 
 
 async def _reads_clock(conn: AsyncConnection, blobs: BlobStore, project: str, source: str) -> bool:
-    model = await models.resolve(conn, project, source)
+    model = await models.pinned(conn, project, source)
     files = tuple(
         (file.path, file.sha256)
         for file in model.artifact.listing.files

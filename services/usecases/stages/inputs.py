@@ -182,7 +182,7 @@ async def _find_imported(conn: AsyncConnection, run: Run, source: str | None) ->
     """Return the artifact of an imported model; none for a model of the hub or a preset."""
     if not models.is_imported(source):
         return []
-    return [(await models.resolve(conn, run.project, source or "")).artifact]
+    return [(await models.pinned(conn, run.project, source or "")).artifact]
 
 
 async def _list_artifacts(

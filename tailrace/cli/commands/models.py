@@ -9,10 +9,28 @@ import typer
 
 from tailrace.cli.commands import model_serving
 from tailrace.cli.errors import CommandError
-from tailrace.cli.options import ContentId, Description, Json, Limit, Server, connect, content_id
+from tailrace.cli.options import (
+    ContentId,
+    Description,
+    Json,
+    Limit,
+    RunName,
+    Server,
+    connect,
+    content_id,
+)
 from tailrace.cli.show import output
+from tailrace.transfer import download_artifact
 from tailrace.transfer.model_folder import model_files
-from tailrace.v1 import model_pb2
+from tailrace.v1 import evaluation_pb2, model_pb2
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Id or name (`models/…`): the newest version, or with `@VERSION` or `@ALIAS`.",
+    ),
+]
 
 app = typer.Typer(help="Models from which runs can start.", no_args_is_help=True)
 
@@ -65,7 +83,8 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         return
     rows = [
         (
-            m.name,
+            f"{m.name}@{m.version}",
+            " ".join(m.aliases),
             m.architecture,
             output.size(m.artifact.size_bytes),
             output.moment(m.create_time),
@@ -74,19 +93,113 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         for m in models
     ]
     output.print_table(
-        ["MODEL", "ARCHITECTURE", "SIZE", "CREATED", "DESCRIPTION"], rows, text=("DESCRIPTION",)
+        ["MODEL", "ALIASES", "ARCHITECTURE", "SIZE", "CREATED", "DESCRIPTION"],
+        rows,
+        text=("DESCRIPTION",),
     )
 
 
 @app.command("get")
 def get(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="Id or name (`models/…`).")],
+    name: Name,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Show a model with its files."""
+    """Show a version of a model with its files."""
     with connect(server) as client:
         _print(client.get_model(name), as_json)
+
+
+@app.command("promote")
+def promote(
+    run: RunName,
+    model_id: Annotated[str, typer.Argument(metavar="MODEL", help="Id of the model.")],
+    description: Description = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote also without gates that were passed.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Reason; required with --force.")
+    ] = "",
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Make the final model of a run the next version of a model."""
+    with connect(server) as client:
+        model = client.promote_model(
+            run, model_id, description=description, force=force, reason=reason
+        )
+    _print(model, as_json)
+
+
+@app.command("alias")
+def alias(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Id or name (`models/…`).")],
+    alias_name: Annotated[str, typer.Argument(metavar="ALIAS", help="Alias, such as `prod`.")],
+    version: Annotated[
+        int, typer.Argument(metavar="VERSION", min=0, help="Version; 0 removes the alias.")
+    ],
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Move an alias of a model to a version; runs name it `models/MODEL@ALIAS`."""
+    with connect(server) as client:
+        _print(client.set_model_alias(name, alias_name, version), as_json)
+
+
+@app.command("lineage")
+def lineage(name: Name, server: Server = None, as_json: Json = False) -> None:
+    """Show the trainings that led to a version, with their scores, and the moves of its aliases."""
+    with connect(server) as client:
+        model = client.get_model(name)
+    if as_json:
+        document = output.plain(model)
+        parts = ("lineage", "alias_history")
+        output.print_json({part: document.get(part, []) for part in parts})
+        return
+    rows = [
+        (step.model or "-", step.run or "-", step.method or "-", step.base or "-",
+         step.dataset or "-", _scores(step))
+        for step in model.lineage
+    ]  # fmt: skip
+    heads = ["MODEL", "RUN", "METHOD", "STARTED FROM", "DATASET", "SCORES"]
+    output.print_table(heads, rows)
+    if model.alias_history:
+        output.console().print()
+        moves = [
+            (move.alias, move.from_version or "-", move.to_version or "-", output.moment(move.time))
+            for move in model.alias_history
+        ]
+        output.print_table(["ALIAS", "FROM", "TO", "TIME"], moves)
+
+
+@app.command("download")
+def download(
+    name: Name,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder to write to; created if missing.",
+            show_default=False,
+        ),
+    ],
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Download the files of a version; files that have the right content stay."""
+    with connect(server) as client:
+        model = client.get_model(name)
+        try:
+            download_artifact(client.channel, model.artifact, folder)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    if as_json:
+        output.print_json({"model": f"{model.name}@{model.version}", "folder": str(folder)})
+    else:
+        output.print_fields([("model", f"{model.name}@{model.version}"), ("folder", folder)])
 
 
 app.command("chat")(model_serving.chat)
@@ -104,13 +217,24 @@ def _print_left_out(folder: Path) -> None:
         out.print(output.one_line(f"left out: {path} {problem}"), soft_wrap=True)
 
 
+def _scores(step: model_pb2.LineageStep) -> str:
+    return "; ".join(
+        f"{score.judge} on {score.eval_set}: {score.score:.3f} "
+        f"({score.interval_low:.3f}-{score.interval_high:.3f})"
+        for score in step.scores
+        if score.HasField("score") and score.model_role != evaluation_pb2.MODEL_ROLE_BASE
+    )
+
+
 def _print(model: model_pb2.Model, as_json: bool) -> None:
     if as_json:
         output.print_json(output.plain(model))
         return
     output.print_fields(
         [
-            ("model", model.name),
+            ("model", f"{model.name}@{model.version}"),
+            ("aliases", " ".join(model.aliases)),
+            ("promoted by force", model.force_reason),
             ("description", model.description),
             ("architecture", model.architecture),
             ("size", output.size(model.artifact.size_bytes)),

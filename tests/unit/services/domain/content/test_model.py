@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.domain.content.model import folder_violations, parse_model_name
+from services.domain.content.model import ModelReference, folder_violations
 from services.domain.errors import InvalidInput
 from tailrace.formats.listing import FileEntry
 
@@ -39,7 +39,9 @@ def test_files_of_weights_and_templates_are_counted() -> None:
 
 
 def test_names() -> None:
-    assert parse_model_name("models/gpt2") == "gpt2"
+    assert ModelReference.parse("models/gpt2", "name") == ModelReference("gpt2", None)
+    assert ModelReference.parse("models/gpt2@3", "name") == ModelReference("gpt2", 3)
+    assert ModelReference.parse("models/gpt2@prod", "name") == ModelReference("gpt2", None, "prod")
     for name in ("gpt2", "models/", "models/a/b", "models/..", "models/a\n"):
         with pytest.raises(InvalidInput):
-            parse_model_name(name)
+            ModelReference.parse(name, "name")

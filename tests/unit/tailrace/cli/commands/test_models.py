@@ -47,6 +47,24 @@ def test_import_list_get(tailrace: Any, server: str, model: Path) -> None:
     assert "model.safetensors" in text
 
 
+def test_versions_aliases_lineage_and_download(
+    tailrace: Any, server: str, model: Path, tmp_path: Path
+) -> None:
+    arguments = ["--server", server]
+    tailrace("models", "import", model, "--id", "aliased", *arguments)
+    moved = tailrace("models", "alias", "aliased", "prod", "1", *arguments, "--json").json()
+    assert (moved["version"], moved["aliases"]) == (1, ["prod"])
+    text = tailrace("models", "lineage", "aliased@prod", *arguments).out
+    assert "models/aliased@1" in text
+    assert "prod" in text
+    folder = tmp_path / "copy"
+    tailrace("models", "download", "aliased@prod", "-o", folder, *arguments)
+    assert (folder / "config.json").read_bytes() == (model / "config.json").read_bytes()
+    refused = tailrace("models", "promote", "nothing", "aliased", *arguments)
+    assert refused.code == 3
+    assert "runs/nothing does not exist" in refused.err
+
+
 def test_unfit_files_stay_here_and_are_named(tailrace: Any, server: str, model: Path) -> None:
     (model / "README.md").write_text("# A card")
     (model / "pytorch_model.bin").write_bytes(b"\x80\x04.")
