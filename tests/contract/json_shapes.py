@@ -134,6 +134,7 @@ def _plane_with_content() -> Iterator[str]:
     certificate = json.dumps({"step": 1, **digits, **facts}) + "\n"
     files = {"certificates.jsonl": certificate.encode(), "metrics.jsonl": b""}
     _judge(plane)
+    plane.models.add("m", {"config.json": b"{}"})
     for run in ("runs/r", "runs/s"):
         plane.artifacts.add(artifact_pb2.ARTIFACT_KIND_METRICS, files, run=run)
     plane.artifacts.add(artifact_pb2.ARTIFACT_KIND_ROLLOUTS, _rollouts(), run="runs/r")

@@ -113,15 +113,39 @@ CREATE TABLE eval_sets (
   CONSTRAINT fk_eval_sets_project_artifacts FOREIGN KEY(project, artifact_digest) REFERENCES artifacts (project, digest)
 )
 
+CREATE TABLE model_alias_moves (
+  id INTEGER NOT NULL,
+  project VARCHAR(63) NOT NULL,
+  model_id VARCHAR(63) NOT NULL,
+  alias VARCHAR(63) NOT NULL,
+  from_version INTEGER NOT NULL,
+  to_version INTEGER NOT NULL,
+  time DATETIME NOT NULL,
+  CONSTRAINT pk_model_alias_moves PRIMARY KEY (id)
+)
+CREATE INDEX ix_model_alias_moves_model ON model_alias_moves (project, model_id, id)
+
+CREATE TABLE model_aliases (
+  project VARCHAR(63) NOT NULL,
+  model_id VARCHAR(63) NOT NULL,
+  alias VARCHAR(63) NOT NULL,
+  version INTEGER NOT NULL,
+  CONSTRAINT pk_model_aliases PRIMARY KEY (project, model_id, alias)
+)
+
 CREATE TABLE models (
   project VARCHAR(63) NOT NULL,
   model_id VARCHAR(63) NOT NULL,
+  version INTEGER NOT NULL,
   description TEXT NOT NULL,
   architecture VARCHAR(128) NOT NULL,
   artifact_digest VARCHAR(64) NOT NULL,
   create_time DATETIME NOT NULL,
-  CONSTRAINT pk_models PRIMARY KEY (project, model_id),
-  CONSTRAINT fk_models_project_artifacts FOREIGN KEY(project, artifact_digest) REFERENCES artifacts (project, digest)
+  run_uid VARCHAR(32),
+  force_reason TEXT NOT NULL,
+  CONSTRAINT pk_models PRIMARY KEY (project, model_id, version),
+  CONSTRAINT fk_models_project_artifacts FOREIGN KEY(project, artifact_digest) REFERENCES artifacts (project, digest),
+  CONSTRAINT fk_models_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid)
 )
 CREATE INDEX ix_models_create_time ON models (project, create_time, model_id)
 
