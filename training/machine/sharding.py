@@ -102,8 +102,8 @@ def _sizes_text(spec: MeshSpec, data: int) -> str:
 
 def axes_text(sizes: Mapping[str, int]) -> str:
     """Return the sizes of a mesh's axes as text; that of experts only where it divides them."""
-    shown = {axis: size for axis, size in sizes.items() if axis != EXPERTS or size > 1}
-    return " × ".join(f"{axis} {size}" for axis, size in shown.items())
+    axes = {axis: size for axis, size in sizes.items() if axis != EXPERTS or size > 1}
+    return " × ".join(f"{axis} {size}" for axis, size in axes.items())
 
 
 def _most_data(rows: int, fsdp: int, most: int) -> int:

@@ -280,16 +280,16 @@ def _nothing(
 ) -> str:
     """Return the reason why a selection has no records, with counts."""
     condition = describe(selection.where)
-    judged = (
+    judgement = (
         f"{derivation.predictions} predictions of the {selection.role} model are judged by "
         f"{derivation.lineage['judge']} ({ratings.outcomes()})"
     )
     if not derivation.selected:
-        return f"no prediction with text meets {condition}: {judged}; change --where"
+        return f"no prediction with text meets {condition}: {judgement}; change --where"
     return (
         f"no prompt has both a sample that meets {condition} and another answer that does "
         f"not: of {tally.total()} prompts {tally['only selected']} have only the first and "
-        f"{tally['only others']} only the second; {judged}; raise infer.n_samples and "
+        f"{tally['only others']} only the second; {judgement}; raise infer.n_samples and "
         "infer.temperature"
     )
 

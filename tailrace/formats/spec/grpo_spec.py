@@ -234,8 +234,8 @@ class GrpoSpec:
             if names[i] in names[:i]:
                 violations.append(Violation(f"{where}.judge.name", f"{names[i]!r} is named twice"))
             if names[i] in (LENGTH_TERM, FORMAT_TERM):
-                taken = f"{names[i]!r} is the name of a shaping term: use train.grpo.{names[i]}"
-                violations.append(Violation(f"{where}.judge.name", taken))
+                conflict = f"{names[i]!r} is the name of a shaping term: use train.grpo.{names[i]}"
+                violations.append(Violation(f"{where}.judge.name", conflict))
             if isinstance(reward.judge.options(), PairwiseOptions):
                 compares = (
                     "compares two answers and scores none alone: choose a judge that scores one"
