@@ -23,7 +23,10 @@ def test_a_model_goes_in_and_comes_out(
     assert (model.name, model.architecture) == ("models/tiny", "GPT2LMHeadModel")
     assert model.artifact.kind == artifact_pb2.ARTIFACT_KIND_MODEL
     assert client.register_model("tiny", files) == model
-    assert client.get_model("tiny") == model
+    stored = client.get_model("tiny")
+    assert [step.model for step in stored.lineage] == ["models/tiny@1"]
+    stored.ClearField("lineage")
+    assert stored == model
     assert [model.name for model in client.list_models()] == ["models/tiny"]
     copy = tmp_path_factory.mktemp("copy")
     transfer.download_artifact(client.channel, model.artifact, copy)
