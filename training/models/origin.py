@@ -37,22 +37,24 @@ class Origin:
     """Text of generation_config.json; None for a folder without one."""
     dtypes: Mapping[str, Any]
     """Stored type of each parameter."""
+    ends: frozenset[int] = frozenset()
+    """Tokens that its files name as ends of an answer."""
 
     @classmethod
     def read(cls, folder: Path, model: Model) -> Origin:
         """Read the kept parts of a folder; errors as :func:`training.models.folder.open_model`."""
-        end_tokens(folder)  # An unreadable file must fail before the training, not after it.
+        ends = end_tokens(folder)  # An unreadable file must fail before the training.
         path = folder / GENERATION_CONFIG
         generation = path.read_bytes().decode("utf-8") if path.is_file() else None
         types = stored_types(folder, model)
         dtypes = {name: FLOATS[kind] for name, kind in types.items()}
-        return cls(read_config(folder), generation, dtypes)
+        return cls(read_config(folder), generation, dtypes, ends)
 
     @classmethod
     def fresh(cls, model: Model, end: int) -> Origin:
         """Return the origin of a model without a folder: float32, one special token."""
         config = {"bos_token_id": end, "eos_token_id": end, "dtype": "float32"}
-        return cls(config, None, dict.fromkeys(model.shapes, np.float32))
+        return cls(config, None, dict.fromkeys(model.shapes, np.float32), frozenset({end}))
 
     def config_facts(self, choice: SaveDtype, end: int) -> dict[str, Any]:
         """Return the keys of token ids and dtype for config.json; ``end`` is the taught end."""

@@ -57,6 +57,8 @@ class SamplerSettings:
     """Answers that are generated together."""
     seed: int
     """Seed of the training."""
+    ends: frozenset[int] = frozenset()
+    """Tokens that end an answer, in addition to those of the chat format."""
 
 
 class Sampler:
@@ -125,10 +127,8 @@ class Sampler:
 
     def _generator_with(self, values: Any) -> Generator:
         if self._generator is None:
-            chat = self._chat
-            self._generator = Generator(
-                self._model, values, chat.ends, chat.text, layout=self._layout
-            )
+            chat, ends = self._chat, self._chat.ends | self._settings.ends
+            self._generator = Generator(self._model, values, ends, chat.text, layout=self._layout)
         self._generator.replace_params(values)
         return self._generator
 

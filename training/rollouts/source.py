@@ -83,6 +83,7 @@ class RolloutSource:
             self._options.temperature,
             self._options.rollout_batch_size or spec.step_rows,
             spec.seed,
+            start.origin.ends,
         )
         self._sampler = Sampler(
             start.model, start.chat, self._trainable, self._layout, settings, observer

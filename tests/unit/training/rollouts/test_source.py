@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tailrace.formats.certificate import CERTIFICATES, Finding, compare, read_certificates
+from tailrace.formats.data.message import Message, Role
+from tailrace.formats.data.record import PromptRecord
 from tailrace.formats.data.rollout import Rollout, read_rollouts, rollouts_file
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.schema import parse
@@ -215,3 +217,26 @@ def test_preflight_stops_a_reward_that_worthless_answers_earn(
     assert "min_signal" in str(caught.value)
     kinds = {rollout.adversarial for rollout in rollouts(tmp_path, 0)}
     assert kinds == {None, "empty", "prompt", "marker", "long", "candidates"}
+
+
+def test_prompts_without_answers_train_a_preset_and_groups_without_spread_are_sampled_again(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    records = [
+        PromptRecord([Message(Role.USER, f"Say {word}")], id=word) for word in ("ab", "cd", "ef")
+    ]
+    sampled: list[range] = []
+    sample = Sampler.sample
+
+    def counted(self: Sampler, values: Any, prompts: Any, step: int, samples: range) -> Any:
+        sampled.append(samples)
+        return sample(self, values, prompts, step, samples)
+
+    monkeypatch.setattr(Sampler, "sample", counted)
+    never = [{"judge": {"name": "regex", "regex": {"pattern": "never"}}}]
+    options = dataclasses.replace(spec(rewards=never, length=None, resample=1), max_steps=1)
+    observer = Recorder()
+    run_training(NANO, options, records, TrainingPaths.in_folder(tmp_path), observer)
+    assert sampled == [range(3), range(3, 6)]
+    assert {answer.sample for answer in rollouts(tmp_path, 1)} == {3, 4, 5}
+    assert observer.points[0].metrics["groups_flat"] == 2
