@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-SIZE_BYTES = 96 * 1024 * 1024
+SIZE_BYTES = 192 * 1024 * 1024
 
 
 class Disk:
