@@ -116,6 +116,21 @@ class Observer:
             StoppedError: There is a request to end the work.
         """
 
+    def find_reference(self, key: str, path: Path) -> bool:
+        """Write another run's log-probabilities with this key to a file, if there are any.
+
+        Raises:
+            StoppedError: There is a request to end the work.
+        """
+        return False
+
+    def reference(self, key: str, path: Path) -> None:
+        """Receive a complete file of log-probabilities, and return once it is durable.
+
+        Raises:
+            StoppedError: There is a request to end the work.
+        """
+
     def prediction(self, prediction: Prediction) -> None:
         """Receive a prediction."""
 
@@ -172,6 +187,15 @@ class Observers(Observer):
         """Call all observers."""
         for observer in self._observers:
             observer.rollouts(step, path)
+
+    def find_reference(self, key: str, path: Path) -> bool:
+        """Ask the observers until one has them."""
+        return any(observer.find_reference(key, path) for observer in self._observers)
+
+    def reference(self, key: str, path: Path) -> None:
+        """Call all observers."""
+        for observer in self._observers:
+            observer.reference(key, path)
 
     def prediction(self, prediction: Prediction) -> None:
         """Call all observers."""

@@ -128,6 +128,12 @@ class StageClient:
         request = stage_pb2.ConfirmDispatchRequest(task_id=task_id)
         self._repeat(self._stub.ConfirmDispatch, request, lambda: False, patience)
 
+    def find_reference(
+        self, request: stage_pb2.FindReferenceRequest, *, stop: Callable[[], bool]
+    ) -> stage_pb2.FindReferenceResponse:
+        """Call FindReference as :meth:`complete` calls CompleteStage."""
+        return self._repeat(self._stub.FindReference, request, stop)
+
     def complete(
         self, request: stage_pb2.CompleteStageRequest, *, stop: Callable[[], bool]
     ) -> stage_pb2.CompleteStageResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from services.api.convert.artifact import artifact_to_proto
 from services.api.convert.events import batch_from_proto, log_batch_from_proto
 from services.api.convert.stage import (
     acquire_from_proto,
@@ -28,6 +29,7 @@ from services.usecases.runs.watch import draining
 from services.usecases.stages.acquire import acquire_stage, confirm_dispatch
 from services.usecases.stages.complete import complete_stage
 from services.usecases.stages.fail import fail_stage, release_stage
+from services.usecases.stages.find_reference import find_reference
 from services.usecases.stages.publish import MAX_MESSAGES, Batch, publish_events
 from tailrace.v1 import stage_pb2, stage_pb2_grpc
 
@@ -97,6 +99,14 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
                         acknowledged_sequence=answer.sequence,
                         directive=directive_to_proto(answer.directive),
                     )
+
+    async def FindReference(
+        self, request: stage_pb2.FindReferenceRequest, context: Rpc
+    ) -> stage_pb2.FindReferenceResponse:
+        """Look up log-probabilities by their key."""
+        artifact = await find_reference(self._context, request.lease_token, request.key)
+        message = None if artifact is None else artifact_to_proto(artifact)
+        return stage_pb2.FindReferenceResponse(artifact=message)
 
     async def ConfirmDispatch(
         self, request: stage_pb2.ConfirmDispatchRequest, context: Rpc

@@ -110,6 +110,18 @@ class RolloutsSaved:
 
 
 @dataclass(frozen=True)
+class ReferenceSaved:
+    """Log-probabilities under the starting model of a training, complete."""
+
+    key: str
+    """Digest of all that they depend on."""
+    files: list[FileEntry]
+    """Their files, all uploaded."""
+    step: ClassVar[int] = 0
+    """They belong to no step."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A prediction or a verdict."""
 
@@ -121,7 +133,10 @@ class Evaluation:
     """The judge of a verdict; ``None`` for a prediction."""
 
 
-Event = LogLine | MetricPoint | Progress | CheckpointSaved | RolloutsSaved | Evaluation
+Saved = CheckpointSaved | RolloutsSaved | ReferenceSaved
+"""Events that announce an artifact."""
+
+Event = LogLine | MetricPoint | Progress | Saved | Evaluation
 
 
 def extend_digest(digest: str, digested: Iterable[bytes]) -> str:

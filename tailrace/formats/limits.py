@@ -232,6 +232,8 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "Progress": {"unit": Bound(text=MAX_ID, later=True, free=True)},
     "CheckpointSaved": {"files": _FILES},
     "RolloutsSaved": {"files": _FILES},
+    "ReferenceSaved": {"key": _NAME, "files": _FILES},
+    "FindReferenceRequest": {"lease_token": _TOKEN, "key": _NAME},
     "Prediction": {
         "eval_set": _NAME,
         "example_id": _NAME,

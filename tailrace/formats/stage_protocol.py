@@ -10,8 +10,10 @@ for one line with the path of the job file on standard input. It then changes to
 and continues as if started there with the job, which must have the same threads and cache folder.
 If standard input ends without a line, the process ends with status 0 and no event.
 
-A process that reports rollouts waits until the worker has created :func:`committed_mark` of their
-path, an empty file: the control plane then has them, and the training may learn from them.
+A process that reports rollouts or a reference waits until the worker has created
+:func:`committed_mark` of their path, an empty file: the control plane then has them, and the
+training may learn from them. A process that requests a reference waits for the same mark; the
+worker has then put the file at the path if any run has published it.
 
 Signals: SIGTERM asks it to stop at the next step boundary (cancel), SIGUSR1 to save a checkpoint
 at the next step boundary and stop (release). The last event is a :class:`ResultEvent` or a
@@ -176,6 +178,22 @@ class RolloutsEvent:
 
 
 @dataclass(frozen=True)
+class ReferenceRequestEvent:
+    """Request for log-probabilities under the starting model that another run may have computed."""
+
+    key: str = key("Digest of all that they depend on.", pattern=r"[0-9a-f]{64}")
+    path: str = key("File to write them to, relative to the output folder.")
+
+
+@dataclass(frozen=True)
+class ReferenceEvent:
+    """Log-probabilities under the starting model, a complete file below the output folder."""
+
+    key: str = key("Digest of all that they depend on.", pattern=r"[0-9a-f]{64}")
+    path: str = key("File, relative to the output folder.")
+
+
+@dataclass(frozen=True)
 class PredictionEvent:
     """A new prediction."""
 
@@ -238,6 +256,8 @@ Event = (
     | ProgressEvent
     | CheckpointEvent
     | RolloutsEvent
+    | ReferenceRequestEvent
+    | ReferenceEvent
     | PredictionEvent
     | VerdictEvent
     | ResultEvent
@@ -245,12 +265,17 @@ Event = (
     | ErrorEvent
 )
 
+ExchangeEvent = RolloutsEvent | ReferenceRequestEvent | ReferenceEvent
+"""Events that the process waits for the worker's mark after."""
+
 _EVENTS: dict[str, type[Event]] = {
     "log": LogEvent,
     "metric": MetricEvent,
     "progress": ProgressEvent,
     "checkpoint": CheckpointEvent,
     "rollouts": RolloutsEvent,
+    "reference_request": ReferenceRequestEvent,
+    "reference": ReferenceEvent,
     "prediction": PredictionEvent,
     "verdict": VerdictEvent,
     "result": ResultEvent,
@@ -261,7 +286,7 @@ _NAMES = {schema: name for name, schema in _EVENTS.items()}
 
 
 def committed_mark(path: str) -> str:
-    """Return the path of the file that shows that a file of rollouts is committed."""
+    """Return the path of the file that shows that a file is committed, or a request answered."""
     return f"{path}.committed"
 
 

@@ -615,6 +615,7 @@ class StageEvent(google.protobuf.message.Message):
     PREDICTION_FIELD_NUMBER: builtins.int
     VERDICT_FIELD_NUMBER: builtins.int
     ROLLOUTS_FIELD_NUMBER: builtins.int
+    REFERENCE_FIELD_NUMBER: builtins.int
     @property
     def log(self) -> global___LogRecord:
         """Log record."""
@@ -643,6 +644,10 @@ class StageEvent(google.protobuf.message.Message):
     def rollouts(self) -> global___RolloutsSaved:
         """Rollouts whose files are uploaded."""
 
+    @property
+    def reference(self) -> global___ReferenceSaved:
+        """Log-probabilities under the starting model whose files are uploaded."""
+
     def __init__(
         self,
         *,
@@ -653,10 +658,11 @@ class StageEvent(google.protobuf.message.Message):
         prediction: tailrace.v1.evaluation_pb2.Prediction | None = ...,
         verdict: tailrace.v1.evaluation_pb2.Verdict | None = ...,
         rollouts: global___RolloutsSaved | None = ...,
+        reference: global___ReferenceSaved | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "rollouts", b"rollouts", "verdict", b"verdict"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "rollouts", b"rollouts", "verdict", b"verdict"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["log", "metric", "progress", "checkpoint", "prediction", "verdict", "rollouts"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "reference", b"reference", "rollouts", b"rollouts", "verdict", b"verdict"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metric", b"metric", "prediction", b"prediction", "progress", b"progress", "reference", b"reference", "rollouts", b"rollouts", "verdict", b"verdict"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["log", "metric", "progress", "checkpoint", "prediction", "verdict", "rollouts", "reference"] | None: ...
 
 global___StageEvent = StageEvent
 
@@ -736,6 +742,75 @@ class RolloutsSaved(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["files", b"files", "step", b"step"]) -> None: ...
 
 global___RolloutsSaved = RolloutsSaved
+
+@typing.final
+class ReferenceSaved(google.protobuf.message.Message):
+    """Log-probabilities under the starting model; the training begins once they are durable."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    key: builtins.str
+    """Digest of all that they depend on: weights, encoded examples, type and width of the
+    computation.
+    """
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.artifact_pb2.ArtifactFile]:
+        """Files, all uploaded."""
+
+    def __init__(
+        self,
+        *,
+        key: builtins.str = ...,
+        files: collections.abc.Iterable[tailrace.v1.artifact_pb2.ArtifactFile] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["files", b"files", "key", b"key"]) -> None: ...
+
+global___ReferenceSaved = ReferenceSaved
+
+@typing.final
+class FindReferenceRequest(google.protobuf.message.Message):
+    """Request of FindReference."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
+    KEY_FIELD_NUMBER: builtins.int
+    lease_token: builtins.str
+    """Lease of the attempt."""
+    key: builtins.str
+    """See `ReferenceSaved.key`."""
+    def __init__(
+        self,
+        *,
+        lease_token: builtins.str = ...,
+        key: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["key", b"key", "lease_token", b"lease_token"]) -> None: ...
+
+global___FindReferenceRequest = FindReferenceRequest
+
+@typing.final
+class FindReferenceResponse(google.protobuf.message.Message):
+    """Response of FindReference."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ARTIFACT_FIELD_NUMBER: builtins.int
+    @property
+    def artifact(self) -> tailrace.v1.artifact_pb2.Artifact:
+        """The newest artifact with this key; unset if there is none."""
+
+    def __init__(
+        self,
+        *,
+        artifact: tailrace.v1.artifact_pb2.Artifact | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["artifact", b"artifact"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["artifact", b"artifact"]) -> None: ...
+
+global___FindReferenceResponse = FindReferenceResponse
 
 @typing.final
 class ConfirmDispatchRequest(google.protobuf.message.Message):

@@ -58,6 +58,11 @@ class StageServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_stage__pb2.PublishEventsRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_stage__pb2.PublishEventsResponse.FromString,
                 _registered_method=True)
+        self.FindReference = channel.unary_unary(
+                '/tailrace.v1.StageService/FindReference',
+                request_serializer=tailrace_dot_v1_dot_stage__pb2.FindReferenceRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_stage__pb2.FindReferenceResponse.FromString,
+                _registered_method=True)
         self.ConfirmDispatch = channel.unary_unary(
                 '/tailrace.v1.StageService/ConfirmDispatch',
                 request_serializer=tailrace_dot_v1_dot_stage__pb2.ConfirmDispatchRequest.SerializeToString,
@@ -126,6 +131,14 @@ class StageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindReference(self, request, context):
+        """Looks up the log-probabilities under a starting model that any run of the project has published.
+        Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ConfirmDispatch(self, request, context):
         """Records that Celery has sent the successor's message. A repetition is harmless.
         Errors: INVALID_ARGUMENT.
@@ -183,6 +196,11 @@ def add_StageServiceServicer_to_server(servicer, server):
                     servicer.PublishEvents,
                     request_deserializer=tailrace_dot_v1_dot_stage__pb2.PublishEventsRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_stage__pb2.PublishEventsResponse.SerializeToString,
+            ),
+            'FindReference': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindReference,
+                    request_deserializer=tailrace_dot_v1_dot_stage__pb2.FindReferenceRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_stage__pb2.FindReferenceResponse.SerializeToString,
             ),
             'ConfirmDispatch': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfirmDispatch,
@@ -317,6 +335,33 @@ class StageService(object):
             '/tailrace.v1.StageService/PublishEvents',
             tailrace_dot_v1_dot_stage__pb2.PublishEventsRequest.SerializeToString,
             tailrace_dot_v1_dot_stage__pb2.PublishEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindReference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.StageService/FindReference',
+            tailrace_dot_v1_dot_stage__pb2.FindReferenceRequest.SerializeToString,
+            tailrace_dot_v1_dot_stage__pb2.FindReferenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

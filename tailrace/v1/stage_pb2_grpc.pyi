@@ -64,6 +64,14 @@ class StageServiceStub:
     Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
     """
 
+    FindReference: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.stage_pb2.FindReferenceRequest,
+        tailrace.v1.stage_pb2.FindReferenceResponse,
+    ]
+    """Looks up the log-probabilities under a starting model that any run of the project has published.
+    Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
+    """
+
     ConfirmDispatch: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.stage_pb2.ConfirmDispatchRequest,
         tailrace.v1.stage_pb2.ConfirmDispatchResponse,
@@ -143,6 +151,14 @@ class StageServiceAsyncStub:
     ]
     """Stores events of one attempt, batch by batch, and acknowledges those that are durable.
     Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+
+    FindReference: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.stage_pb2.FindReferenceRequest,
+        tailrace.v1.stage_pb2.FindReferenceResponse,
+    ]
+    """Looks up the log-probabilities under a starting model that any run of the project has published.
+    Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
     """
 
     ConfirmDispatch: grpc.aio.UnaryUnaryMultiCallable[
@@ -232,6 +248,16 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[tailrace.v1.stage_pb2.PublishEventsResponse], collections.abc.AsyncIterator[tailrace.v1.stage_pb2.PublishEventsResponse]]:
         """Stores events of one attempt, batch by batch, and acknowledges those that are durable.
         Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+
+    @abc.abstractmethod
+    def FindReference(
+        self,
+        request: tailrace.v1.stage_pb2.FindReferenceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.stage_pb2.FindReferenceResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.FindReferenceResponse]]:
+        """Looks up the log-probabilities under a starting model that any run of the project has published.
+        Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
         """
 
     @abc.abstractmethod

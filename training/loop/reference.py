@@ -3,7 +3,8 @@
 They are computed once, before the first step, and are constants of the training from then on: each
 checkpoint has them, and its identity names them, so that a resumed training compares with the same
 numbers on any slot. :attr:`ReferenceKey.name` is equal where they would be computed alike, whatever
-the method's other settings.
+the method's other settings: the host or the control plane may have them already. The control plane
+has them before the first step.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tailrace.formats.canonical import sha256_json
-from tailrace.formats.spec.run_spec import TrainSpec
+from tailrace.formats.spec.run_spec import BaseDtype, TrainSpec
 from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import REFERENCE, checkpoint_identity
 from training.checkpoints.provenance import environment
 from training.data.batches import Collator
 from training.data.example_store import Example, token_counts
 from training.errors import CheckpointError
+from training.loop.lora import LoraAdapter
 from training.loop.start import Start, digest_weights
 from training.loop.steps import compile_answers
-from training.loop.trainable import choose_trainable
+from training.loop.trainable import TrainableSplit, choose_trainable
 from training.machine.file_errors import as_os_errors
 from training.machine.sharding import Layout, make_mesh
 from training.objectives.objective import ReferencedObjective
@@ -59,7 +61,7 @@ class ReferenceKey:
     held_out: str
     """Digest of tokens and masks of the held-out part."""
     dtype: str
-    """Type of the computation."""
+    """Type of the computation, and that of quantized weights."""
     width: str
     """Kind and number of devices, and number of CPU cores."""
 
@@ -75,15 +77,17 @@ def with_reference(
     observer: Observer,
     resume: Path | None = None,
     cache: Path | None = None,
+    exchange: Path | None = None,
 ) -> Start:
     """Return the start with the log-probabilities of its pairs, if its method needs them.
 
     Args:
         start: The starting point.
         spec: The settings of the training.
-        observer: Receiver of stop requests.
+        observer: Receiver of stop requests and of new log-probabilities; it may have earlier ones.
         resume: Checkpoint to continue from, whose log-probabilities are taken.
         cache: The host's folder of earlier references (default: none is reused).
+        exchange: Folder for the files that the observer writes and reads (default: it is not asked).
 
     Raises:
         StoppedError: The observer requests a stop.
@@ -104,7 +108,7 @@ def with_reference(
         weights=digest_weights(start.weights),
         pairs=pairs.answers.content_digest,
         held_out=stores[_HELD_OUT].answers.content_digest if _HELD_OUT in stores else "",
-        dtype=str(program.trainable.dtype),
+        dtype=_dtype(program.trainable),
         width=program.width,
     )
     if resume is not None:
@@ -112,9 +116,17 @@ def with_reference(
         key = replace(key, width=width)
     else:
         place = None if cache is None else cache / f"{key.name}.safetensors"
-        reference = _cached(place, stores) or _computed(program, start, stores, observer)
+        shared = None if exchange is None else exchange / f"{REFERENCE}.safetensors"
+        reference = (
+            _cached(place, stores)
+            or _published(key, shared, stores, observer)
+            or _computed(program, start, stores, observer)
+        )
         if place is not None:
             _keep(place, reference)
+        if shared is not None:
+            save_reference(shared, reference)
+            observer.reference(key.name, shared)
     facts = {**asdict(key), "log_probs": digest_arrays(reference)}
     encoded = replace(start.encoded, examples=pairs.with_reference(reference[_TRAIN]))
     if _HELD_OUT in stores:
@@ -206,6 +218,31 @@ def _cached(place: Path | None, stores: dict[str, PairStore]) -> Reference | Non
     else:
         _log.info("log-probabilities of an earlier training with the same model and pairs")
     return reference
+
+
+def _published(
+    key: ReferenceKey, file: Path | None, stores: dict[str, PairStore], observer: Observer
+) -> Reference | None:
+    """Return log-probabilities of the same key that another run has published, if there are any."""
+    if file is None:
+        return None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not observer.find_reference(key.name, file):
+        return None
+    reference = _read(file, stores)
+    if reference is None:
+        _log.warning("the published log-probabilities are damaged: they are computed again")
+    else:
+        _log.info("log-probabilities of another run with the same model and pairs")
+    return reference
+
+
+def _dtype(trainable: TrainableSplit) -> str:
+    """Return the types that the log-probabilities depend on."""
+    dtype = str(trainable.dtype)
+    if isinstance(trainable, LoraAdapter) and trainable.spec.base_dtype is not BaseDtype.NONE:
+        return f"{dtype}, {trainable.spec.base_dtype} weights"
+    return dtype
 
 
 def _read(path: Path, stores: dict[str, PairStore]) -> Reference | None:

@@ -40,6 +40,8 @@ from tailrace.formats.stage_protocol import (
     MetricEvent,
     PredictionEvent,
     ProgressEvent,
+    ReferenceEvent,
+    ReferenceRequestEvent,
     RolloutsEvent,
     StageJob,
     StoppedEvent,
@@ -139,8 +141,24 @@ class EventObserver(Observer):
     def rollouts(self, step: int, path: Path) -> None:
         """Send the path relative to the output folder, and wait for the worker's mark."""
         relative = path.relative_to(self._output).as_posix()
-        self._events.send(RolloutsEvent(step, relative))
-        mark = self._output / committed_mark(relative)
+        self._exchange(RolloutsEvent(step, relative), relative)
+
+    def find_reference(self, key: str, path: Path) -> bool:
+        """Send the request, and wait for the worker's mark."""
+        relative = path.relative_to(self._output).as_posix()
+        self._exchange(ReferenceRequestEvent(key, relative), relative)
+        return path.is_file()
+
+    def reference(self, key: str, path: Path) -> None:
+        """Send the path relative to the output folder, and wait for the worker's mark."""
+        relative = path.relative_to(self._output).as_posix()
+        self._exchange(ReferenceEvent(key, relative), relative)
+
+    def _exchange(self, event: Event, path: str) -> None:
+        """Send an event about a file, and wait for the worker's mark of its path."""
+        mark = self._output / committed_mark(path)
+        mark.unlink(missing_ok=True)
+        self._events.send(event)
         while not mark.exists():
             self.check_stop()
             time.sleep(_COMMIT_POLL_SECONDS)

@@ -43,6 +43,8 @@ class TrainingPaths:
     """reference.safetensors, of methods that compare with the starting model."""
     rollouts: Path
     """Folder of rollouts, of methods that sample answers."""
+    exchange: Path | None = None
+    """Folder for files that are exchanged with the worker; None without a worker."""
 
     @classmethod
     def in_folder(cls, root: Path) -> TrainingPaths:
@@ -68,6 +70,7 @@ class TrainingPaths:
             provenance=root / "metrics" / "provenance.json",
             reference=root / REFERENCE / f"{REFERENCE}.safetensors",
             rollouts=root / "rollouts",
+            exchange=root / "exchange",
         )
 
 
@@ -112,7 +115,7 @@ def run_training(
     start = prepare(model, train, records, folder, clock, paths.split.parent)
     train = start.train
     observer.check_stop()
-    start = with_reference(start, train, observer, resume, references)
+    start = with_reference(start, train, observer, resume, references, paths.exchange)
     if start.reference is not None:
         save_reference(paths.reference, start.reference)
     paths.split.write_text(start.split.dump(), encoding="utf-8")

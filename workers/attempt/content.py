@@ -107,6 +107,11 @@ class Content:
         self._cache.trim()
         return StageInputs(judge_models=judge_models, eval_sets=eval_sets, **paths)
 
+    def fetch(self, artifact: artifact_pb2.Artifact, folder: Path, give_up: GiveUp) -> None:
+        """Put an artifact's files into a folder; errors are those of :meth:`inputs`."""
+        self._place(artifact, folder, give_up)
+        self._cache.trim()
+
     def stored_predictions(
         self, run_uid: str, lease_token: str, path: Path, give_up: GiveUp
     ) -> str:

@@ -25,7 +25,7 @@ from workers.attempt.checkpoints import CheckpointUploader
 from workers.attempt.content import Content, InterruptedTransferError
 from workers.attempt.outcome import Abandoned, Outcome, Stopped, classify_ending, worker_fault
 from workers.attempt.report import AttemptOutputs, Conclusion, OutcomeReporter
-from workers.attempt.rollouts import RolloutCommitter
+from workers.attempt.commits import Committer
 from workers.events.attempt_log import AttemptLog
 from workers.events.pipe_reader import PipeReader
 from workers.events.reporter import Reporter
@@ -142,20 +142,21 @@ class AttemptRunner:
             ),
             self._warn,
         )
-        rollouts = RolloutCommitter(
+        committer = Committer(
             output,
-            self._folder / "rollouts",
+            self._folder / "commits",
             self._spool,
             lambda folder: self._resources.content.upload(
                 folder, lambda: self._over or self._hopeless()
             ),
+            self._fetch_reference,
             self._directives.abort,
         )
         reporter = Reporter(
             self._resources.stage_client, self._order.lease_token, self._spool, self._directives
         )
         try:
-            outcome = self._execute(output, checkpoints, rollouts)
+            outcome = self._execute(output, checkpoints, committer)
             outputs = AttemptOutputs(self._order.lease_token, output, self._spool, successor)
             outcome_reporter = OutcomeReporter(
                 self._resources.stage_client,
@@ -169,12 +170,12 @@ class AttemptRunner:
         finally:
             self._over = True
             checkpoints.close()
-            rollouts.close()
+            committer.close()
             reporter.close()
             self._spool.close()
 
     def _execute(
-        self, output: Path, checkpoints: CheckpointUploader, rollouts: RolloutCommitter
+        self, output: Path, checkpoints: CheckpointUploader, committer: Committer
     ) -> Outcome:
         try:
             plan = self._prepare(output)
@@ -191,7 +192,7 @@ class AttemptRunner:
             return worker_fault(f"the stage process cannot be started: {error}")
         with process:
             faults.after(Moment.SPAWN)
-            return self._supervise(process, plan, checkpoints, rollouts)
+            return self._supervise(process, plan, checkpoints, committer)
 
     def _start(self, plan: _Plan) -> StageProcess:
         # The standard input of a prewarmed process has the path of the job already.
@@ -208,14 +209,14 @@ class AttemptRunner:
         process: StageProcess,
         plan: _Plan,
         checkpoints: CheckpointUploader,
-        rollouts: RolloutCommitter,
+        committer: Committer,
     ) -> Outcome:
         reader = PipeReader(
             process,
             self._spool,
             self._attempt_log,
             checkpoints.offer,
-            rollouts.offer,
+            committer.offer,
             self._directives.abort,
         )
         timeout = plan.execution.timeout
@@ -278,6 +279,16 @@ class AttemptRunner:
         if any(judge.endpoint() is not None for judge in judges):
             access = endpoint_access(judges, self._resources.settings).encode()
         return _Plan(path, kind, execution, launch, access)
+
+    def _fetch_reference(self, key: str, folder: Path) -> None:
+        """Write the log-probabilities with a key to a folder, if the control plane has them."""
+        request = stage_pb2.FindReferenceRequest(lease_token=self._order.lease_token, key=key)
+        try:
+            answer = self._resources.stage_client.find_reference(request, stop=self._unwanted)
+            if answer.HasField("artifact"):
+                self._resources.content.fetch(answer.artifact, folder, self._unwanted)
+        except (TailraceError, ValueError, OSError) as error:
+            self._warn(f"log-probabilities of other runs are unavailable: {error}")
 
     def _threads(self, execution: StageExecution) -> int:
         width = len(self._resources.slot.cores)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from tailrace.formats.limits import MAX_LINE_BYTES
 from tailrace.formats.stage_protocol import (
     CheckpointEvent,
+    ExchangeEvent,
     ErrorEvent,
     LogEvent,
     LogLevel,
     ResultEvent,
-    RolloutsEvent,
     StoppedEvent,
     decode_event,
 )
@@ -51,7 +51,7 @@ class PipeReader:
         spool: Spool,
         attempt_log: AttemptLog,
         on_checkpoint: Callable[[CheckpointEvent], None],
-        on_rollouts: Callable[[RolloutsEvent], None],
+        on_exchange: Callable[[ExchangeEvent], None],
         on_fault: Callable[[str], None],
     ) -> None:
         """Start reading.
@@ -62,14 +62,14 @@ class PipeReader:
             attempt_log: Log for the lines, with the same spool.
             on_checkpoint: Callback for each checkpoint, in a reading thread; must not block for
                 long.
-            on_rollouts: The same for rollouts.
+            on_exchange: The same for events that the process waits for an answer to.
             on_fault: Callback with the reason why a reading thread cannot continue.
         """
         self.report = StageReport()
         self._spool = spool
         self._attempt_log = attempt_log
         self._on_checkpoint = on_checkpoint
-        self._on_rollouts = on_rollouts
+        self._on_exchange = on_exchange
         self._on_fault = on_fault
         self._threads = [
             threading.Thread(target=self._read, args=(process.events, self._events), daemon=True),
@@ -116,8 +116,8 @@ class PipeReader:
                 self._attempt_log.write(event.text, event.level)
             elif isinstance(event, CheckpointEvent):
                 self._on_checkpoint(event)
-            elif isinstance(event, RolloutsEvent):
-                self._on_rollouts(event)
+            elif isinstance(event, ExchangeEvent):
+                self._on_exchange(event)
             elif isinstance(event, FinalEvent):
                 self.report.final_event = event
             else:

@@ -7,11 +7,12 @@ from services.api.convert.evaluation import evaluation_from_proto
 from services.api.convert.log import line_from_proto, lines_from_proto
 from services.api.convert.metric import metric_from_proto
 from services.domain.errors import InvalidInput
-from services.domain.event import CheckpointSaved, Event, RolloutsSaved, clean_line
+from services.domain.event import CheckpointSaved, Event, ReferenceSaved, RolloutsSaved, clean_line
 from services.domain.stage import Progress
 from services.request_limits import find_violations
 from services.usecases.stages.publish import Batch
 from tailrace.formats.limits import MAX_ID
+from tailrace.formats.listing import is_sha256
 from tailrace.formats.schema import Violation
 from tailrace.v1 import run_pb2, stage_pb2
 
@@ -45,6 +46,14 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
             rollouts = event.rollouts
             _require_saved(rollouts, f"{field}.rollouts")
             return RolloutsSaved(rollouts.step, files_from_proto(rollouts.files))
+        case "reference":
+            reference = event.reference
+            violations = find_violations(reference, f"{field}.reference")
+            if not is_sha256(reference.key):
+                violations.append(Violation(f"{field}.reference.key", "must be a sha256 in hex"))
+            if violations:
+                raise InvalidInput(violations)
+            return ReferenceSaved(reference.key, files_from_proto(reference.files))
         case "prediction":
             return evaluation_from_proto(event.prediction, f"{field}.prediction")
         case "verdict":

@@ -40,13 +40,16 @@ artifact_references = sa.Table(
     sa.Column("step", BigInt, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("key", sa.String(64), nullable=True),
     sa.ForeignKeyConstraint(["project", "digest"], ["artifacts.project", "artifacts.digest"]),
     sa.UniqueConstraint(*_KEY, name="uq_artifact_references_use"),
     sa.Index("ix_artifact_references_digest", "project", "digest", "id"),
     sa.Index("ix_artifact_references_run", "project", "run_uid", "id"),
+    sa.Index("ix_artifact_references_key", "project", "key", "id"),
 )
 """Producers of artifacts, with the kind; for imported content ``run_uid``, ``run_id`` and ``stage``
-are empty and ``attempt`` is 0. The uid is the key, because a run's id may be reused.
+are empty and ``attempt`` is 0. The uid is the key, because a run's id may be reused. ``key`` is the digest of
+all that the content depends on, for kinds that are looked up by it.
 """
 
 _JOINED = sa.select(
@@ -76,6 +79,7 @@ async def record(
     *,
     producer: Producer | None = None,
     step: int = 0,
+    key: str | None = None,
 ) -> Artifact:
     """Store an artifact and its producer; repetitions change nothing.
 
@@ -97,6 +101,7 @@ async def record(
         "kind": kind,
         "step": step,
         "create_time": now,
+        "key": key,
     }
     await insert_new(conn, artifact_references, reference, _KEY)
     return Artifact(listing, kind, producer, step, now)
@@ -163,6 +168,20 @@ async def newest_checkpoint(
         _JOINED.where(ref.project == project, ref.run_uid == run_uid, ref.stage == stage)
         .where(ref.kind == ArtifactKind.CHECKPOINT)
         .order_by(ref.step.desc(), ref.id.desc())
+        .limit(1)
+    )
+    row = (await conn.execute(query)).mappings().first()
+    return None if row is None else artifact_of(row)
+
+
+async def find_by_key(
+    conn: AsyncConnection, project: str, kind: ArtifactKind, key: str
+) -> Artifact | None:
+    """Return the newest artifact of a kind with a key."""
+    ref = artifact_references.c
+    query = (
+        _JOINED.where(ref.project == project, ref.key == key, ref.kind == kind)
+        .order_by(ref.id.desc())
         .limit(1)
     )
     row = (await conn.execute(query)).mappings().first()

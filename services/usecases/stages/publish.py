@@ -18,7 +18,9 @@ from services.domain.event import (
     Event,
     LogLine,
     MetricPoint,
+    ReferenceSaved,
     RolloutsSaved,
+    Saved,
 )
 from services.domain.run import RunState
 from services.domain.stage import Progress
@@ -94,9 +96,10 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
     return Acknowledgement(stored, Directive.CANCEL if cancelling else Directive.CONTINUE)
 
 
-_SAVED: dict[type[CheckpointSaved | RolloutsSaved], ArtifactKind] = {
+_SAVED: dict[type[Saved], ArtifactKind] = {
     CheckpointSaved: ArtifactKind.CHECKPOINT,
     RolloutsSaved: ArtifactKind.ROLLOUTS,
+    ReferenceSaved: ArtifactKind.REFERENCE,
 }
 """Kinds of the artifacts that events announce."""
 
@@ -117,14 +120,8 @@ async def _listings(context: Context, batch: Batch) -> Listings:
     }
 
 
-def _saved(
-    events: Iterable[Event],
-) -> list[tuple[ArtifactKind, CheckpointSaved | RolloutsSaved]]:
-    return [
-        (_SAVED[type(event)], event)
-        for event in events
-        if isinstance(event, CheckpointSaved | RolloutsSaved)
-    ]
+def _saved(events: Iterable[Event]) -> list[tuple[ArtifactKind, Saved]]:
+    return [(_SAVED[type(event)], event) for event in events if isinstance(event, Saved)]
 
 
 async def _store(
@@ -160,6 +157,7 @@ async def _store(
             kind,
             producer=producer,
             step=event.step,
+            key=event.key if isinstance(event, ReferenceSaved) else None,
         )
         if kind is ArtifactKind.CHECKPOINT:
             changed["checkpoint_step"] = event.step

@@ -10,7 +10,13 @@ from safetensors.numpy import load_file
 
 from tailrace.formats.data.record import PreferenceRecord
 from tailrace.formats.spec.methods import DpoSpec, PreferenceLoss
-from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
+from tailrace.formats.spec.run_spec import (
+    AdapterSpec,
+    BaseDtype,
+    LoraSpec,
+    ModelSpec,
+    TrainSpec,
+)
 from training.errors import CheckpointError, StoppedError
 from training.loop.reference import with_reference
 from training.loop.start import Start, prepare
@@ -118,6 +124,52 @@ def test_another_beta_takes_the_same_reference_from_the_host(
     second = with_reference(prepare(NANO, other, RECORDS), other, recorder(), cache=tmp_path)
     assert first.identity["reference"] == second.identity["reference"]
     np.testing.assert_array_equal(first.reference["train"], second.reference["train"])  # type: ignore[index]
+
+
+class ControlPlane(Observer):
+    """Keeps what a training publishes, for other hosts."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def find_reference(self, key: str, path: Path) -> bool:
+        if key in self.files:
+            path.write_bytes(self.files[key])
+        return key in self.files
+
+    def reference(self, key: str, path: Path) -> None:
+        self.files[key] = path.read_bytes()
+
+
+def test_another_beta_on_another_host_computes_nothing(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = ControlPlane()
+    first = with_reference(start, SPEC, there, exchange=tmp_path / "a")
+    assert len(there.files) == 1
+    monkeypatch.setattr("training.loop.reference._computed", None)
+    other = with_loss(beta=0.5)
+    second = with_reference(prepare(NANO, other, RECORDS), other, there, exchange=tmp_path / "b")
+    assert first.identity["reference"] == second.identity["reference"]
+    # A killed attempt finds its own in the same way, and publishes the same bytes.
+    assert len(there.files) == 1
+
+
+def test_a_damaged_published_reference_is_computed_again(start: Start, tmp_path: Path) -> None:
+    there = ControlPlane()
+    first = with_reference(start, SPEC, there, exchange=tmp_path / "a")
+    there.files = dict.fromkeys(there.files, b"{")
+    second = with_reference(start, SPEC, there, exchange=tmp_path / "b")
+    assert first.identity == second.identity
+
+
+def test_quantized_weights_have_a_separate_reference(start: Start, tmp_path: Path) -> None:
+    there = ControlPlane()
+    for dtype in (BaseDtype.NONE, BaseDtype.INT8):
+        adapter = AdapterSpec(LoraSpec(rank=2, base_dtype=dtype))
+        spec = dataclasses.replace(SPEC, adapter=adapter)
+        with_reference(start, spec, there, exchange=tmp_path)
+    assert len(there.files) == 2
 
 
 def test_a_damaged_reference_on_the_host_is_computed_again(

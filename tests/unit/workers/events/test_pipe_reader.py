@@ -19,6 +19,7 @@ from tailrace.formats.stage_protocol import (
     LogLevel,
     MetricEvent,
     ResultEvent,
+    ExchangeEvent,
     RolloutsEvent,
     encode_event,
 )
@@ -43,7 +44,7 @@ class Rig:
         self.spool = Spool(folder / "spool.db", 10**6)
         self.attempt_log = AttemptLog(self.spool, 1000.0)
         self.checkpoints: list[CheckpointEvent] = []
-        self.rollouts: list[RolloutsEvent] = []
+        self.exchange: list[ExchangeEvent] = []
         process: Any = Pipes(events, output)
         self.faults: list[str] = []
         self.reader = PipeReader(
@@ -51,7 +52,7 @@ class Rig:
             self.spool,
             self.attempt_log,
             self.checkpoints.append,
-            self.rollouts.append,
+            self.exchange.append,
             self.faults.append,
         )
 
@@ -95,7 +96,7 @@ def test_events_and_output_are_told_apart(rig: Rig) -> None:
     ]
     assert [e.metric.value for e in events if e.HasField("metric")] == [2.5]
     assert rig.checkpoints == [CheckpointEvent(5, "checkpoints/5")]
-    assert rig.rollouts == [RolloutsEvent(6, "rollouts/6")]
+    assert rig.exchange == [RolloutsEvent(6, "rollouts/6")]
     assert isinstance(rig.reader.report.final_event, ResultEvent)
     assert rig.reader.report.violation == ""
 

@@ -1,4 +1,4 @@
-"""Rollouts: marked once the control plane has them, and no sooner."""
+"""Files of the stage process: marked once the control plane has them, and no sooner."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats.stage_protocol import RolloutsEvent, committed_mark
+from tailrace.formats.stage_protocol import (
+    ReferenceEvent,
+    ReferenceRequestEvent,
+    RolloutsEvent,
+    committed_mark,
+)
 from tailrace.v1 import artifact_pb2, stage_pb2
-from workers.attempt.rollouts import RolloutCommitter
+from workers.attempt.commits import Committer
 from workers.events.spool import Spool
+
+KEY = "a" * 64
 
 
 class Rig:
@@ -24,8 +31,9 @@ class Rig:
         self.faults: list[str] = []
         self.uploaded: list[str] = []
         self.failure: Exception | None = None
-        self.committer = RolloutCommitter(
-            self.output, folder / "staging", self.spool, self.upload, self.faults.append
+        self.published: dict[str, str] = {}
+        self.committer = Committer(
+            self.output, folder / "staging", self.spool, self.upload, self.fetch, self.faults.append
         )
 
     def upload(self, folder: Path) -> Sequence[artifact_pb2.ArtifactFile]:
@@ -34,6 +42,10 @@ class Rig:
         (file,) = folder.iterdir()
         self.uploaded.append(file.name)
         return [artifact_pb2.ArtifactFile(path=file.name, sha256="0" * 64, size_bytes=1)]
+
+    def fetch(self, key: str, folder: Path) -> None:
+        if key in self.published:
+            (folder / "reference").write_text(self.published[key])
 
     def offer(self, step: int) -> Path:
         path = f"rollouts/step-{step}.gz"
@@ -77,3 +89,25 @@ def test_rollouts_that_cannot_be_stored_end_the_attempt(rig: Rig) -> None:
     until(lambda: rig.faults)
     assert rig.faults == ["rollouts of step 1 cannot be committed: the disk is full"]
     assert not mark.exists()
+
+
+def test_a_reference_is_marked_once_it_is_acknowledged(rig: Rig) -> None:
+    (rig.output / "reference").write_text("r")
+    rig.committer.offer(ReferenceEvent(KEY, "reference"))
+    until(lambda: rig.spool.last_sequence == 1)
+    (body,) = rig.spool.batch(1)
+    assert stage_pb2.StageEvent.FromString(body).reference.key == KEY
+    mark = rig.output / committed_mark("reference")
+    assert not mark.exists()
+    rig.spool.acknowledge(1)
+    until(mark.exists)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_request_for_a_reference_is_answered_without_an_event(rig: Rig, exists: bool) -> None:
+    if exists:
+        rig.published[KEY] = "r"
+    rig.committer.offer(ReferenceRequestEvent(KEY, "reference"))
+    until((rig.output / committed_mark("reference")).exists)
+    assert (rig.output / "reference").exists() is exists
+    assert rig.spool.last_sequence == 0
