@@ -181,7 +181,7 @@ class RolloutsEvent:
 class ReferenceRequestEvent:
     """Request for log-probabilities under the starting model that another run may have computed."""
 
-    key: str = key("Digest of all that they depend on.", pattern=r"[0-9a-f]{64}")
+    reference_key: str = key("Digest of all that they depend on.", pattern=r"[0-9a-f]{64}")
     path: str = key("File to write them to, relative to the output folder.")
 
 
@@ -189,7 +189,7 @@ class ReferenceRequestEvent:
 class ReferenceEvent:
     """Log-probabilities under the starting model, a complete file below the output folder."""
 
-    key: str = key("Digest of all that they depend on.", pattern=r"[0-9a-f]{64}")
+    reference_key: str = key("Digest of all that they depend on.", pattern=r"[0-9a-f]{64}")
     path: str = key("File, relative to the output folder.")
 
 

@@ -87,7 +87,7 @@ def with_reference(
         observer: Receiver of stop requests and of new log-probabilities; it may have earlier ones.
         resume: Checkpoint to continue from, whose log-probabilities are taken.
         cache: The host's folder of earlier references (default: none is reused).
-        exchange: Folder for the files that the observer writes and reads (default: it is not asked).
+        exchange: Folder for files that the observer writes and reads (default: it has none).
 
     Raises:
         StoppedError: The observer requests a stop.

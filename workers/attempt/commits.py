@@ -97,7 +97,7 @@ class Committer:
         folder.mkdir(mode=0o700, parents=True)
         try:
             if isinstance(event, ReferenceRequestEvent):
-                self._fetch_reference(event.key, folder)
+                self._fetch_reference(event.reference_key, folder)
                 if (folder / file.name).is_file():
                     shutil.copyfile(folder / file.name, file)
             elif not self._commit(event, file, folder):
@@ -111,7 +111,7 @@ class Committer:
         shutil.copyfile(file, folder / file.name)
         files = self._upload(folder)
         if isinstance(event, ReferenceEvent):
-            reference = stage_pb2.ReferenceSaved(key=event.key, files=files)
+            reference = stage_pb2.ReferenceSaved(key=event.reference_key, files=files)
             saved = stage_pb2.StageEvent(reference=reference)
         else:
             rollouts = stage_pb2.RolloutsSaved(step=event.step, files=files)

@@ -22,10 +22,10 @@ from tailrace.protomap import enum_word, spec_from_proto
 from tailrace.v1 import run_pb2, stage_pb2
 from workers.accelerators import Slot, stage_environment
 from workers.attempt.checkpoints import CheckpointUploader
+from workers.attempt.commits import Committer
 from workers.attempt.content import Content, InterruptedTransferError
 from workers.attempt.outcome import Abandoned, Outcome, Stopped, classify_ending, worker_fault
 from workers.attempt.report import AttemptOutputs, Conclusion, OutcomeReporter
-from workers.attempt.commits import Committer
 from workers.events.attempt_log import AttemptLog
 from workers.events.pipe_reader import PipeReader
 from workers.events.reporter import Reporter

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from tailrace.formats.limits import MAX_LINE_BYTES
 from tailrace.formats.stage_protocol import (
     CheckpointEvent,
-    ExchangeEvent,
     ErrorEvent,
+    ExchangeEvent,
     LogEvent,
     LogLevel,
     ResultEvent,

@@ -9,11 +9,13 @@ CREATE TABLE artifact_references (
   step INTEGER NOT NULL,
   digest VARCHAR(64) NOT NULL,
   create_time DATETIME NOT NULL,
+  "key" VARCHAR(64),
   CONSTRAINT pk_artifact_references PRIMARY KEY (id),
   CONSTRAINT fk_artifact_references_project_artifacts FOREIGN KEY(project, digest) REFERENCES artifacts (project, digest),
   CONSTRAINT uq_artifact_references_use UNIQUE (project, run_uid, stage, attempt, kind, step, digest)
 )
 CREATE INDEX ix_artifact_references_digest ON artifact_references (project, digest, id)
+CREATE INDEX ix_artifact_references_key ON artifact_references (project, "key", id)
 CREATE INDEX ix_artifact_references_run ON artifact_references (project, run_uid, id)
 
 CREATE TABLE artifacts (

@@ -15,11 +15,11 @@ from tailrace.formats.results import JudgeResult
 from tailrace.formats.stage_protocol import (
     CheckpointEvent,
     Event,
+    ExchangeEvent,
     LogEvent,
     LogLevel,
     MetricEvent,
     ResultEvent,
-    ExchangeEvent,
     RolloutsEvent,
     encode_event,
 )
