@@ -48,8 +48,8 @@ artifact_references = sa.Table(
     sa.Index("ix_artifact_references_key", "project", "key", "id"),
 )
 """Producers of artifacts, with the kind; for imported content ``run_uid``, ``run_id`` and
-``stage`` are empty and ``attempt`` is 0. The uid is the key, because a run's id may be reused. ``key`` is the digest of
-all that the content depends on, for kinds that are looked up by it.
+``stage`` are empty and ``attempt`` is 0. The uid is the key, because a run's id may be reused.
+``key`` is the digest of all that the content depends on, for kinds that are looked up by it.
 """
 
 _JOINED = sa.select(

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost
-from services.domain.event import CheckpointSaved, Evaluation, Event, MetricPoint
+from services.domain.event import CheckpointSaved, Evaluation, Event, MetricPoint, ReferenceSaved
 from services.domain.stage import Progress
 from services.storage.rows import artifacts, evaluations
 from services.usecases.runs.read import list_predictions, list_verdicts
+from services.usecases.stages.find_reference import find_reference
 from services.usecases.stages.publish import MAX_MESSAGES
 from tailrace.formats.limits import MAX_EVENTS
 from tests.unit.services.driver import CALLER, PROJECT, Driver, line
@@ -167,3 +168,18 @@ async def test_batches_have_bounds(driver: Driver) -> None:
         await driver.publish(order, 1, *[line("x")] * (most + 1))
     with pytest.raises(InvalidInput, match="must be at least 1"):
         await driver.publish(order, 0, line("x"))
+
+
+async def test_any_run_of_the_project_finds_a_reference_by_its_key(driver: Driver) -> None:
+    key = "a" * 64
+    await driver.create("first")
+    order = await driver.start("first")
+    entry = await driver.upload("reference.safetensors", b"log-probabilities")
+    await driver.publish(order, 1, ReferenceSaved(key, [entry]))
+    # The artifact is there before the stage is done, and for other runs' stages, too.
+    assert await find_reference(driver.context, order.token, "b" * 64) is None
+    artifact = await find_reference(driver.context, order.token, key)
+    assert artifact is not None
+    assert [file.path for file in artifact.listing.files] == ["reference.safetensors"]
+    with pytest.raises(LeaseLost):
+        await find_reference(driver.context, "no lease", key)
