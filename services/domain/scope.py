@@ -74,6 +74,7 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "StageService/WorkerHeartbeat": _S,
     "StageService/AcquireStage": _S,
     "StageService/PublishEvents": _S,
+    "StageService/FindReference": _S,
     "StageService/ConfirmDispatch": _S,
     "StageService/CompleteStage": _S,
     "StageService/FailStage": _S,

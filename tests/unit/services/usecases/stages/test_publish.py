@@ -177,8 +177,8 @@ async def test_any_run_of_the_project_finds_a_reference_by_its_key(driver: Drive
     entry = await driver.upload("reference.safetensors", b"log-probabilities")
     await driver.publish(order, 1, ReferenceSaved(key, [entry]))
     # The artifact is there before the stage is done, and for other runs' stages, too.
-    assert await find_reference(driver.context, order.token, "b" * 64) is None
-    artifact = await find_reference(driver.context, order.token, key)
+    assert await find_reference(driver.context, str(order.lease), "b" * 64) is None
+    artifact = await find_reference(driver.context, str(order.lease), key)
     assert artifact is not None
     assert [file.path for file in artifact.listing.files] == ["reference.safetensors"]
     with pytest.raises(LeaseLost):
