@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any
 import httpx2
 
 from training.data.tokenizer import load_tokenizer
+from training.generate.generator import Generator
+from training.generate.sampling import Sampling
+from training.models.folder import end_tokens, load_model
 
 ROUNDS = 3
 NEW_TOKENS = 48
@@ -70,66 +74,65 @@ def stream(url: str, model: str, work: list[list[int]], counts: list[tuple[int, 
             counts.append((tokens, first))
 
 
-def served(url: str, folder: Path, streams: int) -> tuple[float, float, int]:
-    """Return tokens per second of all streams, the median time to a first token, and the tokens."""
+def served(url: str, folder: Path, streams: int) -> tuple[float, int, float]:
+    """Return tokens per second of all streams, the tokens, and the median time to the first one."""
     work = prompts(folder, streams)
-    rates, firsts, tokens = [], [], 0
+    counts: list[tuple[int, float]] = []
+    threads = [
+        threading.Thread(target=stream, args=(url, folder.name, work[i::streams], counts))
+        for i in range(streams)
+    ]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begin
+    tokens = sum(count for count, _ in counts)
+    return tokens / seconds, tokens, median(first for _, first in counts)
+
+
+def batch(generator: Generator, folder: Path, streams: int) -> tuple[float, int]:
+    """Return the batch engine's tokens per second for the same answers, and their tokens."""
+    begin = time.perf_counter()
+    sampling = Sampling(max_new_tokens=NEW_TOKENS)
+    parts = generator.generate(prompts(folder, streams), sampling, streams)
+    tokens = sum(answer.count for part in parts for answer in part)
+    return tokens / (time.perf_counter() - begin), tokens
+
+
+def race(url: str, generator: Generator, folder: Path, streams: int) -> str:
+    """Return the line of a number of streams; both sides take turns, after a round to warm up."""
+    rates, firsts, engine_rates = [], [], []
     for number in range(ROUNDS + 1):
-        counts: list[tuple[int, float]] = []
-        threads = [
-            threading.Thread(target=stream, args=(url, folder.name, work[i::streams], counts))
-            for i in range(streams)
-        ]
-        begin = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seconds = time.perf_counter() - begin
-        tokens = sum(count for count, _ in counts)
-        # The first round warms up.
-        rates += [tokens / seconds] if number else []
-        firsts += [first for _, first in counts] if number else []
-    return median(rates), median(firsts), tokens
-
-
-def batch(generator: Any, folder: Path, streams: int) -> tuple[float, int]:
-    """Return the engine's tokens per second for the same answers, and their tokens."""
-    from training.generate.sampling import Sampling
-
-    work, rates, tokens = prompts(folder, streams), [], 0
-    for number in range(ROUNDS + 1):
-        begin = time.perf_counter()
-        parts = generator.generate(work, Sampling(max_new_tokens=NEW_TOKENS), streams)
-        tokens = sum(answer.count for part in parts for answer in part)
-        rates += [tokens / (time.perf_counter() - begin)] if number else []
-    return median(rates), tokens
+        rate, tokens, first = served(url, folder, streams)
+        engine_rate, expected = batch(generator, folder, streams)
+        if tokens != expected:
+            raise RuntimeError(f"{tokens} tokens were served, {expected} generated")
+        if number:
+            rates.append(rate)
+            firsts.append(first)
+            engine_rates.append(engine_rate)
+    rate, engine_rate = median(rates), median(engine_rates)
+    return (
+        f"{streams} streams: {rate:.1f} tokens/s, first token after {median(firsts):.2f} s; "
+        f"batch engine {engine_rate:.1f} tokens/s; {rate / engine_rate:.2f}\n"
+    )
 
 
 def main(folder: Path, sizes: list[int]) -> None:
     """Print a line for each number of streams."""
-    import tempfile
-
+    ends = end_tokens(folder) | {load_tokenizer(folder).eos_token_id}
+    generator = Generator(*load_model(folder), end_ids=ends)
     with tempfile.TemporaryDirectory() as cache:
         server, url = start_server(folder, max(sizes), Path(cache))
         try:
-            rows = {streams: served(url, folder, streams) for streams in sizes}
+            for streams in sizes:
+                sys.stdout.write(race(url, generator, folder, streams))
+                sys.stdout.flush()
         finally:
             server.terminate()
             server.wait()
-    from training.generate.generator import Generator
-    from training.models.folder import end_tokens, load_model
-
-    ends = end_tokens(folder) | {load_tokenizer(folder).eos_token_id}
-    generator = Generator(*load_model(folder), end_ids=ends)
-    for streams, (rate, first, tokens) in rows.items():
-        engine, expected = batch(generator, folder, streams)
-        if tokens != expected:
-            raise RuntimeError(f"{tokens} tokens were served, {expected} generated")
-        sys.stdout.write(
-            f"{streams} streams: {rate:.1f} tokens/s, first token after {first:.2f} s; "
-            f"batch engine {engine:.1f} tokens/s; {rate / engine:.2f}\n"
-        )
 
 
 if __name__ == "__main__":
