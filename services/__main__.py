@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -43,12 +45,13 @@ time.
 """
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Run until a signal ends the process, and return the exit status."""
+    options = _options(arguments)
     # A worker of the same user may run on this host, and its stages process untrusted content.
     forbid_reading()
     try:
-        settings = Settings()
+        settings = Settings(**options)
     except ValidationError as error:
         for violation in error.errors():
             # A check of several settings names them in its message.
@@ -74,6 +77,34 @@ def main() -> int:
     except (OSError, DomainError) as error:
         _log.error("cannot start", error=str(error))
         return EXIT_UNAVAILABLE
+
+
+def _options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings on the command line, which take precedence over the environment."""
+    parser = argparse.ArgumentParser(
+        prog="python -m services",
+        description="Run a control plane until SIGTERM or SIGINT. All settings are variables of "
+        "the environment; those below may be given here, too.",
+    )
+    parser.add_argument(
+        "--worker-bind",
+        metavar="HOST:PORT",
+        help="address for workers alone, which requires a client certificate",
+    )
+    parser.add_argument(
+        "--plaintext-behind-proxy",
+        action="store_const",
+        const=True,
+        help="listen without TLS beyond loopback, behind a proxy with TLS",
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_const",
+        const=True,
+        help="listen beyond loopback with neither TLS nor tokens",
+    )
+    options = vars(parser.parse_args(arguments))
+    return {name: value for name, value in options.items() if value is not None}
 
 
 async def _serve(settings: Settings) -> int:
@@ -116,4 +147,4 @@ async def _started(control_plane: ControlPlane, stop: asyncio.Event) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services import __main__ as services_main
 from services.settings import Settings
 
 
@@ -63,3 +64,11 @@ def test_clients_need_a_token_beyond_this_machine(settings: dict[str, Any], requ
 def test_a_lost_heartbeat_may_not_cost_the_lease() -> None:
     with pytest.raises(ValidationError, match="at most half of TAILRACE_LEASE_SECONDS"):
         Settings(lease_seconds=10, heartbeat_seconds=6)
+
+
+def test_flags_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILRACE_LISTEN", EVERYWHERE)
+    monkeypatch.setenv("TAILRACE_INSECURE", "false")
+    flags = services_main._options(["--insecure"])
+    assert Settings(**flags).insecure
+    assert services_main._options([]) == {}
