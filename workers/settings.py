@@ -29,7 +29,6 @@ _PUBLIC = frozenset(
         "tls",
         "ca_file",
         "cert_file",
-        "key_file",
         "insecure",
         "worker_token_file",
         "pools",
