@@ -109,9 +109,13 @@ def architecture_of(file: GgufFile) -> Architecture:
     return ARCHITECTURES[file.architecture]
 
 
-def shortest(value: Any) -> float | None:
-    """Return the shortest decimal of a float32: 1e-05, not 9.9999997e-06."""
-    return None if value is None else float(str(np.float32(value)))
+def shortest(value: Any) -> Any:
+    """Return the shortest decimal of a float32: 1e-05, not 9.9999997e-06.
+
+    Other values than numbers stay as in the file, for the reader of config.json to refuse.
+    """
+    is_number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    return float(str(np.float32(value))) if is_number else value
 
 
 def _scaling(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any] | None:

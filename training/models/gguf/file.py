@@ -34,8 +34,7 @@ class GgufFile:
         if not path.is_file():
             raise ModelNotFoundError(f"{path} does not exist")
         self.path = path
-        reader = _open(path)
-        self.metadata = {name: field.contents() for name, field in reader.fields.items()}
+        reader, self.metadata = _open(path)
         """Metadata by key, such as ``llama.block_count``."""
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self.architecture = str(self.metadata.get("general.architecture"))
@@ -66,18 +65,30 @@ class GgufFile:
         return self.metadata.get(f"{self.architecture}.{name}")
 
     def special(self, name: str) -> int | None:
-        """Return the id of a special token, such as ``eos``; None if absent."""
-        value = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
-        return None if value is None else int(value)
+        """Return the id of a special token, such as ``eos``; None if absent.
+
+        Raises :class:`ModelConfigError` for another value than a whole number.
+        """
+        key = f"tokenizer.ggml.{name}_token_id"
+        value = self.metadata.get(key)
+        if value is not None and type(value) is not int:
+            raise ModelConfigError(f"{self.path}: {key} must be a whole number")
+        return value
 
 
-def _open(path: Path) -> GGUFReader:
+def _open(path: Path) -> tuple[GGUFReader, dict[str, Any]]:
+    """Return the reader of a file and its metadata; errors as :class:`GgufFile`."""
     try:
         from gguf import GGUFReader
     except ModuleNotFoundError as error:
         raise ConfigError("reading GGUF files needs the package gguf: pip install gguf") from error
     try:
         check_bounds(path)
-        return GGUFReader(path)
+        reader = GGUFReader(path)
+        return reader, {name: field.contents() for name, field in reader.fields.items()}
+    except UnicodeDecodeError as error:
+        raise ModelConfigError(
+            f"{path} is damaged or not a GGUF file: a text in it is not UTF-8"
+        ) from error
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise ModelConfigError(f"{path} is damaged or not a GGUF file: {error}") from error

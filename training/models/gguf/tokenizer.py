@@ -60,14 +60,22 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
     tokens = _texts(file, "tokens")
     if kind == "llama" and cut in (None, "default"):
         tokenizer = sentencepiece_tokenizer(file, tokens)
-    elif kind == "gpt2" and cut in PRE_TOKENIZERS:
-        tokenizer = _byte_level(tokens, _texts(file, "merges"), cut)
+    elif kind == "gpt2" and isinstance(cut, str) and cut in PRE_TOKENIZERS:
+        tokenizer = _byte_level(tokens, _merges(file, tokens), cut)
     else:
         raise ModelConfigError(
             f"{file.path}: tokenizer {kind!r} with pre-tokenizer {cut!r} is not converted; known: "
             f"'llama' (SentencePiece), 'gpt2' with {', '.join(PRE_TOKENIZERS)}"
         )
     types = metadata.get("tokenizer.ggml.token_type", [])
+    template = metadata.get("tokenizer.chat_template")
+    context = file.setting("context_length")
+    if not isinstance(types, list) or not isinstance(template, str | None):
+        raise ModelConfigError(
+            f"{file.path}: tokenizer.ggml.token_type must be a list, tokenizer.chat_template text"
+        )
+    if type(context) is not int:
+        raise ModelConfigError(f"{file.path}: context_length must be a whole number")
     for token, number in zip(tokens, types, strict=False):
         if number in (_CONTROL, _USER_DEFINED):
             special = number == _CONTROL
@@ -78,18 +86,31 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         **names,
-        model_max_length=int(file.setting("context_length")),
+        model_max_length=context,
         clean_up_tokenization_spaces=False,
-        chat_template=metadata.get("tokenizer.chat_template"),
+        chat_template=template,
     )
 
 
-def _byte_level(tokens: list[str], merges: list[str], cut: str) -> Tokenizer:
+def _merges(file: GgufFile, tokens: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs of tokens that are merged, the first ones first."""
+    vocabulary = set(tokens)
+    pairs = [(left, right) for left, _, right in (m.partition(" ") for m in _texts(file, "merges"))]
+    for left, right in pairs:
+        if not vocabulary.issuperset((left, right, left + right)):
+            raise ModelConfigError(
+                f"{file.path}: tokenizer.ggml.merges joins {left!r} and {right!r}: both and the "
+                "joined token must be among the tokens"
+            )
+    return pairs
+
+
+def _byte_level(tokens: list[str], merges: list[tuple[str, str]], cut: str) -> Tokenizer:
     """Return a tokenizer of byte pairs whose text is cut by a pre-tokenizer."""
     tokenizer = Tokenizer(
         BPE(
             vocab={token: index for index, token in enumerate(tokens)},
-            merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
+            merges=merges,
             ignore_merges=cut == "llama-bpe",
         )
     )
@@ -119,7 +140,10 @@ def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str | None]:
     ids = {name: file.special(kind) for name, kind in kinds.items()}
     if ids["eos_token"] is None:
         raise ModelConfigError(f"{file.path} does not name an end-of-sequence token")
-    wrong = [f"{name} {index}" for name, index in ids.items() if index and index >= len(tokens)]
+    numbers = range(len(tokens))
+    wrong = [
+        f"{n} {index}" for n, index in ids.items() if index is not None and index not in numbers
+    ]
     if wrong:
         raise ModelConfigError(f"{file.path}: {', '.join(wrong)} is not among {len(tokens)} tokens")
     return {name: None if index is None else tokens[index] for name, index in ids.items()}

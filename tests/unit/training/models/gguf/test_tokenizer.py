@@ -145,3 +145,25 @@ def test_scores_must_be_complete(tmp_path: Path, tokenizer: Any) -> None:
 def test_refused(options: dict[str, Any], complaint: str, tmp_path: Path, tokenizer: Any) -> None:
     with pytest.raises(ModelConfigError, match=complaint):
         read(tmp_path, tokenizer, **options)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("tokenizer.ggml.pre", ["gpt-2"], r"pre-tokenizer \['gpt-2'\] is not converted"),
+        ("tokenizer.ggml.token_type", 3, "token_type must be a list"),
+        ("tokenizer.chat_template", 3, "chat_template text"),
+        ("tokenizer.ggml.merges", ["q q"], "merges joins 'q' and 'q': both and the joined token"),
+        ("tokenizer.ggml.eos_token_id", -1, "eos_token -1 is not among"),
+        ("tokenizer.ggml.bos_token_id", "x", "bos_token_id must be a whole number"),
+        ("llama.context_length", None, "context_length must be a whole number"),
+    ],
+)
+def test_values_of_another_kind_are_refused(
+    key: str, value: Any, complaint: str, tmp_path: Path, tokenizer: Any
+) -> None:
+    read(tmp_path, tokenizer)
+    file = GgufFile(tmp_path / "model.gguf")
+    file.metadata[key] = value
+    with pytest.raises(ModelConfigError, match=complaint):
+        read_tokenizer(file)

@@ -215,6 +215,13 @@ def test_truncated_files(kept: int, tokenizer: Any, write: Write) -> None:
         GgufFile(path)
 
 
+def test_text_that_is_not_utf_8(tokenizer: Any, write: Write) -> None:
+    path = write(*tiny("llama", tokenizer))
+    path.write_bytes(path.read_bytes().replace(b"general.architecture", b"general.\xffrchitecture"))
+    with pytest.raises(ModelConfigError, match="a text in it is not UTF-8"):
+        GgufFile(path)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="does not exist"):
         GgufFile(tmp_path / "model.gguf")
