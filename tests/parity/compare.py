@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
+from tailrace.formats.model.adapter import PREFIX
 from tailrace.formats.model.rope import Rope
-from tests.parity.cases import NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START
+from tailrace.formats.spec.run_spec import LoraSpec
+from tests.parity.cases import ADAPTERS, GOLDENS, NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START
 from training.generate.generator import Generator
 from training.generate.sampling import Sampling
+from training.loop.lora import LoraAdapter
 from training.models.family import Decoder, Model, Params
+from training.models.folder import load_model
 from training.objectives.losses import response_cross_entropy
 
 TOLERANCE = 1e-5
 """Largest difference of logits and gradients, as a share of the largest one of a model; of
 log-probabilities, in nats."""
+
+ADAPTER_TOLERANCE = 2e-6
+"""Largest difference of logits with an adapter from PEFT's, as a share of the largest logit."""
 
 SLOTS = 2
 """Fewer than there are prompts: slots are taken again when an answer has ended."""
@@ -127,3 +136,15 @@ def uncached_logprobs(
         row[len(prompt) - 1 + np.arange(len(new)), new]
         for row, (prompt, new) in zip(logprobs, pairs, strict=True)
     ]
+
+
+def load_adapter(name: str) -> tuple[LoraAdapter, Params, Params]:
+    """Return the adapter that PEFT wrote for a case, its values, and those of the base model."""
+    model, params = load_model(GOLDENS / name)
+    config = json.loads((ADAPTERS / name / "adapter_config.json").read_text())
+    spec = LoraSpec(
+        rank=config["r"], alpha=config["lora_alpha"], target_modules=config["target_modules"]
+    )
+    stored = load_file(ADAPTERS / name / "adapter_model.safetensors")
+    trained = {n.removeprefix(PREFIX): jnp.asarray(v) for n, v in sorted(stored.items())}
+    return LoraAdapter(model, spec, jnp.float32, seed=0), trained, params

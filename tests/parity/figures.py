@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from tests.parity.adapter_cases import load_adapter
 from tests.parity.cases import ADAPTER_TARGETS, ADAPTERS, GOLDENS
-from tests.parity.compare import logits_of
+from tests.parity.compare import load_adapter, logits_of
 from training.models.folder import load_model
 
 

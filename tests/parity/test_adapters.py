@@ -13,9 +13,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from tailrace.formats.model.adapter import UNMERGED_CONFIG, UNMERGED_FOLDER
-from tests.parity.adapter_cases import TOLERANCE, load_adapter
 from tests.parity.cases import ADAPTER_TARGETS, ADAPTERS, CASES, GOLDENS
-from tests.parity.compare import logits_of
+from tests.parity.compare import ADAPTER_TOLERANCE, load_adapter, logits_of
 from training.loop.lora import LoraAdapter, find_targets
 from training.models.adapter_folder import save_adapter
 from training.models.family import Params
@@ -60,7 +59,7 @@ def test_beside_and_merged_weights_compute_what_peft_computes(
 
     for computed in compute(trained, frozen):
         difference = np.abs(computed - expected["logits"]).max()
-        assert difference <= TOLERANCE * np.abs(expected["logits"]).max()
+        assert difference <= ADAPTER_TOLERANCE * np.abs(expected["logits"]).max()
 
 
 def test_the_folder_is_as_peft_writes_it(case: Case, tmp_path: Path) -> None:
@@ -99,7 +98,7 @@ def test_an_imported_adapter_is_merged_while_its_base_is_loaded(
     expected = load_file(ADAPTERS / name / "expected.safetensors")
     computed = jax.jit(lambda params: logits_of(model.bind(params), expected["tokens"]))(loaded)
     difference = np.abs(np.asarray(computed) - expected["logits"]).max()
-    assert difference <= TOLERANCE * np.abs(expected["logits"]).max()
+    assert difference <= ADAPTER_TOLERANCE * np.abs(expected["logits"]).max()
 
 
 def test_an_exported_adapter_is_imported_on_its_base(case: Case, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
-from tests.parity.adapter_cases import TOLERANCE, load_adapter
 from tests.parity.cases import ADAPTER_TARGETS, ADAPTERS, GOLDENS
+from tests.parity.compare import ADAPTER_TOLERANCE, load_adapter
 from training.models.adapter_folder import save_adapter
 
 
@@ -27,4 +27,4 @@ def test_peft_computes_with_our_folder_what_the_adapter_computes_here(
     with torch.no_grad():
         logits = opened(torch.from_numpy(expected["tokens"])).logits.numpy()
     difference = np.abs(logits - expected["logits"]).max()
-    assert difference <= TOLERANCE * np.abs(expected["logits"]).max()
+    assert difference <= ADAPTER_TOLERANCE * np.abs(expected["logits"]).max()
