@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods.sums import prompts, sums
+from tailrace.formats.data.golden import golden_v2
+from tailrace.formats.data.record import dump_line
 from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.data.tokenizer import train_tokenizer
@@ -26,6 +28,7 @@ from training.observer import Observer
 from training.rollouts.rewards import JudgeResources
 from training.rollouts.source import RolloutSource
 from training.rollouts.store import RolloutStore
+from training.stage.training_run import TrainingPaths, run_training
 
 ROOT = Path(__file__).parents[2]
 SMOLLM2 = ROOT / "models" / "smollm2-135m-instruct"
@@ -104,20 +107,39 @@ def make_spec(shape: str) -> TrainSpec:
     return parse(TrainSpec, {**settings, **changes, "save_every_steps": STEPS, "grpo": grpo})
 
 
+def task(shape: str) -> list[tuple[str, str]]:
+    """Return the prompts of a shape with their answers.
+
+    Those of the small model are golden-v2's, whose answers differ in length.
+    """
+    if shape == "smollm2":
+        return sums(SEED, PROMPTS)
+    return list({trace.prompt: trace.answer for trace in golden_v2()}.items())
+
+
 def model_folder(shape: str, folder: Path) -> Path:
-    """Return the model folder of a shape, which may be written to ``folder``."""
+    """Return the model folder of a shape.
+
+    The small model is written to ``folder``, fine-tuned until its answers end by themselves.
+    """
+    trained = folder / "start" / "final_model"
     if shape == "smollm2":
         return SMOLLM2
-    texts = [f"{prompt} {answer}" for prompt, answer in sums(SEED, PROMPTS)]
-    tokenizer = train_tokenizer(texts, 512, 256)
+    if trained.is_dir():
+        return trained
+    traces = golden_v2()
+    tokenizer = train_tokenizer([dump_line(trace) for trace in traces], 512, 256)
     network = model_from_config({**TINY, "vocab_size": len(tokenizer)})
     save_folder(folder / "model", network, network.init(SEED), tokenizer)
-    return folder / "model"
+    spec = TrainSpec(max_steps=200, batch_size=8, max_seq_length=96, learning_rate=1e-3)
+    paths = TrainingPaths.in_folder(folder / "start")
+    run_training(ModelSpec(source="peer"), spec, traces, paths, Observer(), folder=folder / "model")
+    return trained
 
 
 def make_start(shape: str, folder: Path) -> Start:
     """Return the starting point of a shape."""
-    records = prompts(sums(SEED, PROMPTS))
+    records = prompts(task(shape))
     model = model_folder(shape, folder)
     return prepare(ModelSpec(source="peer"), make_spec(shape), records, model)
 
@@ -148,7 +170,7 @@ def main(shape: str, folder: Path) -> None:
         adapter=adapter,
         prompts=[
             {"prompt": start.chat.written(start.chat.prompt(prompt)), "answer": answer}
-            for prompt, answer in sums(SEED, PROMPTS)
+            for prompt, answer in task(shape)
         ],
         batch_size=spec.batch_size,
         micro_batch_size=spec.micro_batch_size or spec.step_rows,
