@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+
+S = TypeVar("S")
 
 BLOCK = 256
 """Positions whose logits :func:`blockwise_cross_entropy` holds at a time."""
@@ -87,32 +89,26 @@ def log_probs(logits: jax.Array, targets: ArrayLike, weights: ArrayLike) -> jax.
     return sums
 
 
-def rowwise_log_probs(
+def blockwise_log_probs(
     score: Callable[[jax.Array], jax.Array],
     hidden: jax.Array,
     targets: ArrayLike,
     weights: ArrayLike,
 ) -> jax.Array:
-    """Return :func:`log_probs` of ``score(hidden)``, one row of logits at a time.
+    """Return :func:`log_probs` of ``score(hidden)``, a block of logits at a time.
 
     The derivative is computed as in :func:`blockwise_cross_entropy`, under the same condition.
     """
 
-    def one(row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        states, row_targets, row_weights = row
+    def scores_of(states: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
+        logits = score(states).astype(jnp.float32)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        log_probs: jax.Array = -weights * losses
+        return log_probs
 
-        def log_prob_of(states: jax.Array) -> jax.Array:
-            return log_probs(score(states), row_targets, row_weights)
-
-        return jax.value_and_grad(log_prob_of)(states)
-
-    fixed = jax.lax.stop_gradient(hidden)
-    rows = (fixed, jnp.asarray(targets), jnp.asarray(weights))
-    sums, slopes = jax.lax.stop_gradient(jax.lax.map(one, rows))
-    # The second term is zero; its derivative by ``hidden`` is ``slopes`` times that by the sum.
-    zeros: jax.Array = jnp.einsum("btc,btc->b", slopes, hidden - fixed).astype(jnp.float32)
-    log_probabilities: jax.Array = sums + zeros
-    return log_probabilities
+    scores, zeros = _by_block(scores_of, lambda scores: scores, hidden, targets, weights)
+    sums: jax.Array = jnp.sum(scores + zeros, axis=-1)
+    return sums
 
 
 class TokenScores(NamedTuple):
@@ -150,6 +146,31 @@ def blockwise_token_scores(
     The derivative is computed as in :func:`blockwise_cross_entropy`, under the same condition: a
     token's log-probability depends on its own hidden state alone.
     """
+
+    def scores_of(states: jax.Array, targets: jax.Array, weights: jax.Array) -> TokenScores:
+        return token_scores(score(states), targets, weights, temperature)
+
+    scores, zeros = _by_block(scores_of, lambda scores: scores.log_probs, hidden, targets, weights)
+    return TokenScores(scores.log_probs + zeros, scores.entropies)
+
+
+def _by_block(
+    scores_of: Callable[[jax.Array, jax.Array, jax.Array], S],
+    differentiable: Callable[[S], jax.Array],
+    hidden: jax.Array,
+    targets: ArrayLike,
+    weights: ArrayLike,
+) -> tuple[S, jax.Array]:
+    """Return scores of tokens, and zeros with the derivative of one of them by ``hidden``.
+
+    Args:
+        scores_of: Function of hidden states [N, C], targets and weights [N] for scores [N]. A
+            token's scores depend on its own hidden state alone.
+        differentiable: Function that chooses the score with a derivative.
+        hidden: The hidden states, [B, T, C].
+        targets: [B, T], the next tokens.
+        weights: [B, T]; tokens without a weight have scores of 0.
+    """
     fixed = jax.lax.stop_gradient(hidden)
     states = fixed.reshape(-1, hidden.shape[-1])
     flat_targets, flat_weights = (jnp.asarray(array).reshape(-1) for array in (targets, weights))
@@ -161,24 +182,25 @@ def blockwise_token_scores(
         block_targets = flat_targets.at[chosen].get(mode="fill", fill_value=0)
         block_weights = flat_weights.at[chosen].get(mode="fill", fill_value=0)
 
-        def scores_of(states: jax.Array) -> tuple[jax.Array, TokenScores]:
-            scores = token_scores(score(states), block_targets, block_weights, temperature)
-            return scores.log_probs.sum(), scores
+        def total_of(states: jax.Array) -> tuple[jax.Array, S]:
+            scores = scores_of(states, block_targets, block_weights)
+            return differentiable(scores).sum(), scores
 
         block_states = states.at[chosen].get(mode="fill", fill_value=0)
-        block_slopes, block_scores = jax.grad(scores_of, has_aux=True)(block_states)
+        block_slopes, block_scores = jax.grad(total_of, has_aux=True)(block_states)
         scores = jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop"), scores, block_scores)
         return block + 1, scores, slopes.at[chosen].set(block_slopes, mode="drop")
 
-    zeros = jnp.zeros(len(states), jnp.float32)
-    first = (jnp.zeros_like(blocks), TokenScores(zeros, zeros), jnp.zeros_like(states))
+    some = jax.eval_shape(scores_of, states[:width], flat_targets[:width], flat_weights[:width])
+    zeros = jax.tree.map(lambda score: jnp.zeros(len(states), score.dtype), some)
+    first = (jnp.zeros_like(blocks), zeros, jnp.zeros_like(states))
     _, scores, slopes = jax.lax.while_loop(lambda sums: sums[0] < blocks, add, first)
-    shape = hidden.shape[:-1]
-    fixed_scores = jax.lax.stop_gradient(jax.tree.map(lambda a: a.reshape(shape), scores))
+    fixed_scores: S = jax.lax.stop_gradient(
+        jax.tree.map(lambda score: score.reshape(hidden.shape[:-1]), scores)
+    )
     slopes = jax.lax.stop_gradient(slopes.reshape(hidden.shape))
-    # The second term is zero; its derivative by ``hidden`` is ``slopes`` times that by the score.
-    zero = jnp.einsum("...c,...c->...", slopes, hidden - fixed).astype(jnp.float32)
-    return TokenScores(fixed_scores.log_probs + zero, fixed_scores.entropies)
+    # The product is zero; its derivative by ``hidden`` is ``slopes`` times that by the score.
+    return fixed_scores, jnp.einsum("...c,...c->...", slopes, hidden - fixed).astype(jnp.float32)
 
 
 def _learnt_blocks(flat_weights: jax.Array) -> tuple[jax.Array, int, jax.Array]:

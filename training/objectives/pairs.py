@@ -33,7 +33,7 @@ from training.data.example_store import Example, ExampleStore, ExampleWriter, St
 from training.data.packing import bucket
 from training.data.totals import Totals
 from training.errors import DataError
-from training.objectives.losses import log_probs, rowwise_log_probs
+from training.objectives.losses import blockwise_log_probs, log_probs
 from training.objectives.objective import BoundModel
 
 _log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def response_log_probs(model: BoundModel, rows: Batch) -> jax.Array:
     lengths = None if rows.lengths is None else rows.lengths.reshape(-1)
     hidden = still.hidden(Batch(tokens, targets, weights, lengths=lengths))
     if model.by_block:
-        sums = rowwise_log_probs(model.decoder.logits, hidden, targets, weights)
+        sums = blockwise_log_probs(model.decoder.logits, hidden, targets, weights)
     else:
         sums = log_probs(model.decoder.logits(hidden), targets, weights)
     return sums.reshape(-1, sides)

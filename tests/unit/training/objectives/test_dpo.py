@@ -74,7 +74,7 @@ def test_parts_of_a_batch_add_up_and_padding_counts_nothing(loss: PreferenceLoss
 
 
 @pytest.mark.parametrize("loss", PreferenceLoss)
-def test_logits_of_one_row_at_a_time_give_the_same_derivative(loss: PreferenceLoss) -> None:
+def test_logits_of_one_block_at_a_time_give_the_same_derivative(loss: PreferenceLoss) -> None:
     def slope(by_block: bool) -> jax.Array:
         def of(shift: jax.Array) -> jax.Array:
             class Shifted(Bigrams):
