@@ -59,6 +59,8 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "EvalSetService/GetEvalSet": _R,
     "EvalSetService/ListEvalSets": _R,
     "ModelService/ImportModel": _W,
+    "ModelService/PromoteModel": _W,
+    "ModelService/SetModelAlias": _W,
     "ModelService/GetModel": _R,
     "ModelService/ListModels": _R,
     "FleetService/ListWorkers": _R,
