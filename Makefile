@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
+.PHONY: help demo test chaos recipes lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ test: $(VENV)/.installed-dev ## Runs every test.
 
 chaos: $(VENV)/.installed-dev ## The whole fault matrix then ROUNDS of four random faults of a SEED, audited; takes hours.
 	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
+
+recipes: $(VENV)/.installed-dev ## The recipes of docs/recipes.md on a whole stack, with a nano model; takes minutes.
+	$(BIN)/python -m pytest tests/integration/recipes.py $(ARGS)
 
 lint: $(VENV)/.installed-dev protos-check ## Format, lint, types, layers, protos.
 	$(BIN)/ruff format --check .
