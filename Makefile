@@ -33,7 +33,7 @@ chaos: $(VENV)/.installed-dev ## The whole fault matrix then ROUNDS of four rand
 	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
 
 recipes: $(VENV)/.installed-dev ## The recipes of docs/recipes.md on a whole stack, with a nano model; takes minutes.
-	$(BIN)/python -m pytest tests/integration/recipes.py $(ARGS)
+	$(BIN)/python -m pytest tests/integration/recipes/recipes.py $(ARGS)
 
 lint: $(VENV)/.installed-dev protos-check ## Format, lint, types, layers, protos.
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.specs import state
 from tests.stack import Stack
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "docs/examples"
 
 VOWELS = "{name: regex, regex: {pattern: '[aeiou]'}}"
