@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.data.batches import Batch
 from training.errors import ConfigError
 from training.models.experts.balance import RouterSums, balance_slopes, load_balance, total
 from training.models.family import Model
-from training.objectives.objective import Metrics, real_tokens
+from training.objectives.objective import Metrics
 
 METRIC = "router_load_balance"
 """Name of the loss among the metrics, without its factor."""
@@ -24,29 +22,22 @@ class RouterBalance:
     """The loss that a training adds to that of its method."""
 
     factor: float
-    layers: int
-    """Number of layers with experts."""
-
-    def slopes(self, assignments: jax.Array, rows: Batch) -> jax.Array:
-        """Return :func:`.balance_slopes` of the whole batch ``rows`` with these assignments."""
-        tokens = jnp.maximum(real_tokens(rows).sum(), 1)
-        return balance_slopes(assignments, tokens * self.layers)
 
     def add(
         self,
         loss: jax.Array,
         metrics: Metrics,
         layers: Sequence[RouterSums],
-        rows: Batch,
         slopes: jax.Array | None,
     ) -> tuple[jax.Array, Metrics]:
         """Return loss and metrics of rows with the balance of their routers added.
 
-        ``slopes`` are those of the batch that the rows are a part of (default: they are all of it).
+        ``slopes`` are :func:`.balance_slopes` of the batch that the rows are a part of (default:
+        they are all of it).
         """
         sums = total(layers)
         if slopes is None:
-            slopes = self.slopes(sums.assignments, rows)
+            slopes = balance_slopes(sums)
         value = load_balance(sums, slopes)
         return loss + self.factor * value, {**metrics, METRIC: value}
 
@@ -70,4 +61,4 @@ def choose_balance(model: Model, spec: TrainSpec) -> RouterBalance | None:
     config = model.config
     if factor is None:
         factor = config.router_aux_loss_coef if config.output_router_logits else 0.0
-    return RouterBalance(factor, layers) if factor else None
+    return RouterBalance(factor) if factor else None

@@ -20,7 +20,7 @@ from training.loop.precision import full_precision
 from training.loop.router_balance import RouterBalance
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
-from training.models.experts.balance import RouterSums, total
+from training.models.experts.balance import RouterSums, balance_slopes, total
 from training.models.family import Params
 from training.models.unpacked import Slots
 from training.objectives.objective import (
@@ -232,17 +232,15 @@ class BatchLoss:
         loss, metrics, routers = self._forward(trained, frozen, rows, normalizer, key)
         if self.balance is None:
             return loss, metrics
-        return self.balance.add(loss, metrics, routers, rows, slopes)
+        return self.balance.add(loss, metrics, routers, slopes)
 
-    def assignments(
-        self, trained: Params, frozen: Params, rows: Batch, key: jax.Array
-    ) -> jax.Array:
-        """Return the number of tokens of rows that are sent to each expert, [E].
+    def routing(self, trained: Params, frozen: Params, rows: Batch, key: jax.Array) -> RouterSums:
+        """Return the decisions of all routers on the tokens of rows.
 
         The compiler drops all of the pass that the routers do not need.
         """
         *_, routers = self._forward(trained, frozen, rows, jnp.float32(1), key)
-        return total(routers).assignments
+        return total(routers)
 
     def baseline_share(
         self, trained: Params, frozen: Params, rows: Batch, normalizer: jax.Array
@@ -311,15 +309,16 @@ def accumulate(
     gradients_of = jax.value_and_grad(loss_of.__call__, has_aux=True)
 
     def slopes_of(
-        trained: Params, frozen: Params, rows: Batch, parts: tuple[Batch, jax.Array]
+        trained: Params, frozen: Params, parts: tuple[Batch, jax.Array]
     ) -> jax.Array | None:
         if loss_of.balance is None:
             return None
 
-        def count(part: tuple[Batch, jax.Array]) -> jax.Array:
-            return loss_of.assignments(trained, frozen, *part)
+        def count(part: tuple[Batch, jax.Array]) -> RouterSums:
+            return loss_of.routing(trained, frozen, *part)
 
-        return loss_of.balance.slopes(jax.lax.map(count, parts).sum(axis=0), rows)
+        sums: RouterSums = jax.tree.map(partial(jnp.sum, axis=0), jax.lax.map(count, parts))
+        return balance_slopes(sums)
 
     def compute(
         trained: Params, frozen: Params, rows: Batch, key: jax.Array
@@ -338,7 +337,7 @@ def accumulate(
 
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(parts))
         pieces = layout.split(_in_parts(rows, parts), rows=1)
-        slopes = slopes_of(trained, frozen, rows, (pieces, keys))
+        slopes = slopes_of(trained, frozen, (pieces, keys))
 
         def add(sums: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
             piece, own = part

@@ -26,6 +26,8 @@ class RouterSums(NamedTuple):
     """Number of tokens sent to each expert, [E]; without a derivative."""
     probabilities: jax.Array
     """Sum of each expert's probabilities, [E]."""
+    tokens: jax.Array
+    """Number of tokens, once for each layer."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class RouterLog:
         counted = self.counted[..., None]
         chosen = jax.nn.one_hot(experts, probabilities.shape[-1]).sum(axis=-2)
         sums = (jnp.sum(values * counted, axis=(0, 1)) for values in (chosen, probabilities))
-        self.layers.append(RouterSums(*sums))
+        self.layers.append(RouterSums(*sums, self.counted.sum()))
 
 
 def total(layers: Sequence[RouterSums]) -> RouterSums:
@@ -51,15 +53,14 @@ def total(layers: Sequence[RouterSums]) -> RouterSums:
     return summed
 
 
-def balance_slopes(assignments: jax.Array, tokens: jax.Array) -> jax.Array:
+def balance_slopes(sums: RouterSums) -> jax.Array:
     """Return the derivative of the loss by each expert's sum of probabilities, [E].
 
-    Args:
-        assignments: Those of the whole batch, over all layers, [E].
-        tokens: Number of tokens of the whole batch, counted once for each sparse layer.
+    ``sums`` are those of the whole batch.
     """
+    tokens = jnp.maximum(sums.tokens, 1)
     # Two quotients, because the square of a large count is inexact.
-    return len(assignments) * (assignments / tokens) / tokens
+    return len(sums.assignments) * (sums.assignments / tokens) / tokens
 
 
 def load_balance(sums: RouterSums, slopes: jax.Array) -> jax.Array:
