@@ -43,8 +43,10 @@ class RouterLog:
         """Record a layer: the probabilities [B, T, E] and the chosen experts [B, T, K]."""
         counted = self.counted[..., None]
         chosen = jax.nn.one_hot(experts, probabilities.shape[-1]).sum(axis=-2)
-        sums = (jnp.sum(values * counted, axis=(0, 1)) for values in (chosen, probabilities))
-        self.layers.append(RouterSums(*sums, self.counted.sum()))
+        assignments, summed = (
+            jnp.sum(values * counted, axis=(0, 1)) for values in (chosen, probabilities)
+        )
+        self.layers.append(RouterSums(assignments, summed, self.counted.sum()))
 
 
 def total(layers: Sequence[RouterSums]) -> RouterSums:
