@@ -44,6 +44,8 @@ def break_key(files: TlsFiles, key: bytes, mode: int = 0o600) -> None:
         ("ca", b"-----BEGIN CERTIFICATE-----\n", "must hold certificates of authorities"),
         ("ca", b"", "must hold certificates of authorities"),
     ],
+    # Keys are made anew in each process, so they cannot be in names.
+    ids=["foreign", "half-key", "no-key", "half-certificate", "not-pem", "half-authority", "none"],
 )
 def test_half_written_and_foreign_files_are_refused(
     part: str, content: bytes, problem: str, tmp_path: Path

@@ -87,10 +87,11 @@ def test_inputs_count_by_digest_and_by_what_they_are_for_in_any_order() -> None:
     assert key([("dataset", "bb"), ("model", "aa")]) != key(INPUTS)
 
 
-def test_a_judges_version_invalidates_judging_alone() -> None:
-    newer = {"answer_correctness": "2"}
-    after = {kind: cache_key(kind, SPEC, INPUTS, newer) for kind in StageKind}
-    assert {kind for kind in StageKind if after[kind] != keys(SPEC)[kind]} == {JUDGE}
+@pytest.mark.parametrize("kind", StageKind)
+def test_versions_of_the_judges_that_a_stage_asks_are_in_its_key(kind: StageKind) -> None:
+    older, newer = JUDGES, {"answer_correctness": "2"}
+    stage_keys = [cache_key(kind, SPEC, INPUTS, judges) for judges in ({}, older, newer)]
+    assert len(set(stage_keys)) == 3
 
 
 def test_newer_code_invalidates_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
