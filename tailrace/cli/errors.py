@@ -83,7 +83,7 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         lines = [f"error: {_head(raised)}", *_fields(raised.violations)]
         if raised.reason:
             lines.append(f"  reason: {raised.reason}")
-        if code in _HINTS and raised.reason != HTTP_STATUS:
+        if code in _HINTS and raised.reason != HTTP_STATUS and not _answers(raised):
             lines.append(f"  hint: {_HINTS[code]}")
         # A line feed in a server's text must not begin a line that looks like ours.
         return [one_line(line) for line in lines], code
@@ -112,6 +112,11 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         return [f"error: {place}{raised.strerror}{hint}"], exit_codes.BAD_INPUT
     code = raised.exit_code if isinstance(raised, CommandError) else exit_codes.BAD_INPUT
     return [f"error: {raised}"], code
+
+
+def _answers(raised: TailraceError) -> bool:
+    """Return True if a server is there, but access to it is set wrongly; the message says what."""
+    return raised.message.startswith(("the server", "the certificate"))
 
 
 def _head(raised: TailraceError) -> str:

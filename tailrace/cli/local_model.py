@@ -18,6 +18,7 @@ from tailrace.cli.download import Part, download_run
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import connect
 from tailrace.cli.show import output
+from tailrace.formats.wording import describe
 from tailrace.transfer import download_artifact
 
 _NEEDED = ("training", "jax", "transformers", "starlette", "uvicorn")
@@ -46,7 +47,7 @@ def local_model(model: str, server: str | None, cache: Path | None) -> LocalMode
         cache: Folder for downloads (default: ``tailrace`` in the user's cache folder).
 
     Raises:
-        CommandError: The run has no model.
+        CommandError: The run has no model, or the name can only be meant for an imported model.
         TailraceError: There is no such model or run, or a call failed.
         OSError: A file cannot be written.
     """
@@ -71,6 +72,12 @@ def local_model(model: str, server: str | None, cache: Path | None) -> LocalMode
                 client, run.name, folder / "runs" / run.uid, [Part.MODEL, Part.METRICS]
             )
         return LocalModel(str(parts[Part.MODEL]), model)
+    if "@" in model:
+        # No name on the hub has a version or an alias.
+        raise CommandError(
+            f"{describe(model)} is neither a folder nor a hub id: a model of the control plane is "
+            f"named with its kind, such as {_MODELS}NAME@ALIAS or {_RUNS}RUN"
+        )
     return LocalModel(model, model)
 
 

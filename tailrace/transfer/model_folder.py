@@ -105,9 +105,13 @@ def named_base(folder: Path) -> str:
         raise ValueError(f"{path} {error}") from error
     if isinstance(name, str) and name.startswith("models/"):
         return name
+    if isinstance(name, str) and name.startswith("runs/"):
+        way_out = "make that run's model a model (`tailrace models promote`)"
+    else:
+        way_out = "import that model"
     raise ValueError(
-        f"{folder} is a PEFT adapter of {describe(name)}: import that model first, then name it "
-        "with --base models/NAME (`base` in the SDK)"
+        f"{folder} is a PEFT adapter of {describe(name)}: {way_out} first, then name it with "
+        "--base models/NAME (`base` in the SDK)"
     )
 
 

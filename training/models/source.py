@@ -138,7 +138,8 @@ def _require_reachable(hub_id: str) -> None:
 def _unknown(hub_id: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"{hub_id!r} is neither a folder here nor a public model on the hub (the hub is asked "
-        f"without a token, unless {HUB_TOKEN_VARIABLE} is set for this process)"
+        f"without a token, unless {HUB_TOKEN_VARIABLE} is set for this process); models of the "
+        "control plane are named `models/NAME`"
     )
 
 

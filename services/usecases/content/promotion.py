@@ -74,7 +74,7 @@ async def promote(context: Context, caller: Caller, command: Promotion) -> Model
         *description_violations("reason", command.reason),
     ]
     if command.force and not command.reason.strip():
-        violations.append(Violation("reason", "is required with force"))
+        violations.append(Violation("reason", "is required with force: say why (`--reason TEXT`)"))
     if violations:
         raise InvalidInput(violations)
     async with context.database.read() as conn:
@@ -216,8 +216,8 @@ def _require_gates(run: Run) -> None:
     problem = f"did not pass {', '.join(missed)}" if missed else "has no gates"
     raise FailedPrecondition(
         "GATES_NOT_PASSED",
-        f"{run.name} {problem}: give a reason for promoting it all the same (force), or submit a "
-        "run with gates that it passes",
+        f"{run.name} {problem}: submit a run with gates that it passes, or promote this one all "
+        "the same, by force and with a reason (`--force --reason TEXT`)",
     )
 
 

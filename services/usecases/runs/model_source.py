@@ -174,7 +174,7 @@ async def source_wait(conn: AsyncConnection, run: Run, run_stages: list[Stage]) 
     if source is None or stage is None or stage.state is not StageState.PENDING:
         return ""
     other = (await find_source(conn, run.project, source)).run
-    return f"waits for {other.name}, whose model it starts from ({other.state})"
+    return f"{other.name}, whose model it starts from, is {other.state}"
 
 
 def _own_source(run: Run) -> str | None:

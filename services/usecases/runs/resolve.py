@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.baseline import parse_baseline_name
+from services.domain.content.model import Model
 from services.domain.errors import InvalidInput, NotFound
 from services.domain.run import parse_run_name
 from services.storage.rows import baselines, runs, workers
@@ -15,9 +16,11 @@ from services.usecases.content import datasets, eval_sets, models
 from services.usecases.runs.model_source import pin_source, run_model
 from services.usecases.runs.predictions_source import find_predictions
 from tailrace.formats.data.record import DatasetKind
+from tailrace.formats.model.adapter import UNMERGED_CONFIG
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.judge_spec import JUDGES, JudgeSpec
+from tailrace.formats.spec.model_spec import AdapterUse
 from tailrace.formats.spec.run_spec import GateSpec, RunSpec
 from tailrace.formats.wording import unknown_name
 
@@ -63,11 +66,14 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     spec = dataclasses.replace(spec, gates=gates)
     source = spec.model.source if spec.model else None
     if source is not None and spec.model is not None and models.is_imported(source):
-        version = (await models.resolve(conn, project, source)).versioned_name
-        spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, source=version))
+        model = await models.resolve(conn, project, source)
+        if spec.model.adapter is AdapterUse.CONTINUE:
+            _require_adapter(model)
+        pinned = dataclasses.replace(spec.model, source=model.versioned_name)
+        spec = dataclasses.replace(spec, model=pinned)
     if run_model(spec) is not None and spec.model is not None:
-        pinned = await pin_source(conn, project, spec.model)
-        spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, source=pinned))
+        run_source = await pin_source(conn, project, spec.model)
+        spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, source=run_source))
     if spec.dataset is None:
         return spec
     dataset = await datasets.VERSIONS.resolve(conn, project, spec.dataset)
@@ -177,6 +183,17 @@ async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: 
         # The message must name the gate: a spec has several, and the new run has a name, too.
         raise NotFound(error.reason, f"{field}: {error.message}", **error.metadata) from error
     return dataclasses.replace(gate, baseline=baseline.run)
+
+
+def _require_adapter(model: Model) -> None:
+    """Raise unless an adapter was imported with the model."""
+    if any(file.path == UNMERGED_CONFIG for file in model.artifact.listing.files):
+        return
+    raise InvalidInput.field(
+        "spec.model.adapter",
+        f"cannot continue: {model.versioned_name} has no adapter; import one with its base model "
+        "(`tailrace models import ADAPTER --base models/NAME`), or leave model.adapter out",
+    )
 
 
 def _check_kind(spec: RunSpec, kind: DatasetKind) -> None:

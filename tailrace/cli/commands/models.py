@@ -144,7 +144,11 @@ def alias(
 ) -> None:
     """Move an alias of a model to a version; runs name it `models/MODEL@ALIAS`."""
     with connect(server) as client:
-        _print(client.set_model_alias(name, alias_name, version), as_json)
+        model = client.set_model_alias(name, alias_name, version)
+    if version == 0 and not as_json:
+        output.print_fields([("removed", f"{model.name}@{alias_name}")])
+    else:
+        _print(model, as_json)
 
 
 @app.command("lineage")

@@ -34,6 +34,10 @@ def rollouts(
                 output.print_json_line(to_mapping(answer))
             return
         rows = [_row(answer) for answer in answers]
+    if not rows:
+        of = "" if step is None else f" of step {step}"
+        note = f"{run} has no answers{of}: a training with train.grpo stores them at each step"
+        output.console(stderr=True).print(output.one_line(note), soft_wrap=True)
     heads = ["STEP", "PROMPT", "SAMPLE", "REWARD", "ADVANTAGE", "PARTS", "ANSWER"]
     output.print_table(heads, rows, text=("PARTS", "ANSWER"), keys=("PROMPT",))
 

@@ -11,6 +11,7 @@ from itertools import groupby, product
 from typing import Any, BinaryIO
 
 from tailrace.client.blocking import Client
+from tailrace.client.runs import TERMINAL_STATES
 from tailrace.datasets.content import DatasetError
 from tailrace.datasets.derivation.item_prompts import ItemPrompt, ItemPrompts
 from tailrace.datasets.derivation.where import PASSES, Condition, Rating, parse_where
@@ -89,7 +90,7 @@ def derive(client: Client, selection: Selection, target: BinaryIO) -> Derivation
     the eval item.
 
     Raises:
-        DatasetError: The judge or the condition is wrong, or nothing was selected: with counts.
+        DatasetError: The run has not ended, judge or condition is wrong, or nothing was selected.
         TailraceError: There is no such run, or a call failed.
         OSError: The target cannot be written.
     """
@@ -103,6 +104,8 @@ def derive(client: Client, selection: Selection, target: BinaryIO) -> Derivation
             f"the condition {describe(selection.where)} is wrong: {error}"
         ) from error
     run = client.get_run(selection.run)
+    if run.state not in TERMINAL_STATES:
+        raise DatasetError(f"{run.name} has not ended: `tailrace runs watch` waits for its end")
     judge = _judge(run, selection.judge)
     ratings = _read_ratings(client, selection, judge)
     if not ratings.by_prediction:

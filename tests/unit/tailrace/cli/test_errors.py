@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.cli import errors
-from tailrace.errors import InvalidArgument
+from tailrace.errors import InvalidArgument, Unavailable
 from tailrace.formats.data.jsonl import FormatError, LineError
 from tailrace.formats.schema import MORE, SpecError, Violation
 from tailrace.spec_file import SpecFileError
@@ -37,6 +37,13 @@ from tailrace.spec_file import SpecFileError
 def test_errors(capsys: pytest.CaptureFixture[str], raised: Exception, text: str) -> None:
     assert errors.error(raised) == 2
     assert capsys.readouterr().err == text
+
+
+def test_only_a_missing_server_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    errors.error(Unavailable("no server answers at 127.0.0.1:1"))
+    assert "hint: is the control plane running?" in capsys.readouterr().err
+    errors.error(Unavailable("the server at 127.0.0.1:1 closed the connection at once"))
+    assert "hint" not in capsys.readouterr().err
 
 
 def test_many_violations_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

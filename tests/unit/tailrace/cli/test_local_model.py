@@ -76,6 +76,13 @@ def test_another_name_is_left_to_the_library(tailrace: Any, program: Any) -> Non
     assert options["cache_dir"] == "here/compiled"
 
 
+def test_an_alias_without_its_kind_is_not_asked_of_the_hub(tailrace: Any, program: Any) -> None:
+    refusal = tailrace("models", "serve", "support@prod")
+    assert refusal.code == 2
+    assert "'support@prod' is neither a folder nor a hub id" in refusal.err
+    assert "models/NAME@ALIAS" in refusal.err
+
+
 def test_a_key_is_not_among_the_arguments(tailrace: Any, program: Any) -> None:
     tailrace("models", "serve", "org/name", "--api-key", "secret", "--allow-host", "a.test")
     arguments, environment = program()

@@ -14,6 +14,7 @@ from services.domain.event import CheckpointSaved
 from services.domain.run import RunState
 from services.domain.stage import StageState
 from services.storage.rows import artifacts, outbox
+from services.usecases.content import models
 from services.usecases.runs.cancel import cancel_run
 from services.usecases.runs.create import CreateRun
 from services.usecases.runs.retry import retry_run
@@ -21,8 +22,10 @@ from services.usecases.runs.view import RunView
 from services.usecases.stages.complete import complete_stage
 from services.usecases.stages.inputs import InputRole
 from tailrace.formats.stage_protocol import ArtifactKind
+from tests import model_folder
 from tests.unit.services.driver import CALLER, SPEC, Driver, spec, states
 from tests.unit.services.usecases.stages.test_cache import run_through
+from tests.unit.services.usecases.stored_content import put
 
 WAITING = ("QUEUED", "PENDING", "PENDING", "PENDING")
 
@@ -65,7 +68,7 @@ async def test_a_run_waits_for_one_that_is_unfinished(driver: Driver) -> None:
     await driver.create("a")
     view = await start_from(driver, "runs/a")
     assert states(view) == WAITING
-    assert "waits for runs/a, whose model it starts from (QUEUED)" in view.stages[0].waiting_reason
+    assert "runs/a, whose model it starts from, is QUEUED" in view.stages[0].waiting_reason
     for _ in range(3):
         assert states(await driver.get("b")) == WAITING
         assert await queued(driver, "b") == []
@@ -116,7 +119,7 @@ async def test_after_a_retry_of_its_source_a_run_waits_again(driver: Driver) -> 
     view = await retry_run(driver.context, CALLER, "b", "")
     assert states(view) == WAITING
     assert view.error is None
-    assert "waits for runs/a" in view.stages[0].waiting_reason
+    assert "runs/a, whose model" in view.stages[0].waiting_reason
     await finish(driver, "a")
     await finish(driver, "b")
     assert (await driver.get("b")).run.state is RunState.SUCCEEDED
@@ -220,6 +223,16 @@ async def test_an_adapter_that_cannot_go_on_is_refused(
     assert problem in str(caught.value.violations)
 
 
+async def test_an_imported_model_without_an_adapter_has_none_to_continue(driver: Driver) -> None:
+    entries = [await put(driver.context, name, data) for name, data in model_folder.files().items()]
+    await models.import_folder(driver.context, CALLER, "m", "", entries)
+    with pytest.raises(InvalidInput) as caught:
+        await driver.create("c", model={"source": "models/m", "adapter": "continue"})
+    (violation,) = caught.value.violations
+    assert violation.field == "spec.model.adapter"
+    assert "models/m@1 has no adapter" in violation.description
+
+
 async def test_results_are_reused_by_the_content_of_the_model(driver: Driver) -> None:
     await driver.create("a")
     await run_through(driver, "a")
@@ -247,7 +260,7 @@ async def test_validation_names_the_wait_and_stores_nothing(driver: Driver) -> N
     changed = spec(model={"source": "runs/a"})
     view = await driver.submit(CreateRun("b", changed, validate_only=True))
     assert states(view) == WAITING
-    assert "waits for runs/a" in view.stages[0].waiting_reason
+    assert "runs/a, whose model" in view.stages[0].waiting_reason
     with pytest.raises(NotFound):
         await driver.get("b")
 

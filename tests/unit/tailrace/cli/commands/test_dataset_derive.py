@@ -10,7 +10,7 @@ from tailrace.v1 import dataset_pb2, evaluation_pb2, run_pb2
 @pytest.fixture
 def judged(plane: Any) -> Any:
     """Run ``r`` with one passing and one failing sample of an item."""
-    run = run_pb2.Run(name="runs/r")
+    run = run_pb2.Run(name="runs/r", state=run_pb2.RUN_STATE_SUCCEEDED)
     run.resolved_spec.judges.add(name="contains")
     plane.runs.runs["runs/r"] = run
     plane.runs.predictions, plane.runs.verdicts = [], []

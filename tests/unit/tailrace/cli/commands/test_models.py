@@ -60,6 +60,8 @@ def test_versions_aliases_lineage_and_download(
     folder = tmp_path / "copy"
     tailrace("models", "download", "aliased@prod", "-o", folder, *arguments)
     assert (folder / "config.json").read_bytes() == (model / "config.json").read_bytes()
+    removed = tailrace("models", "alias", "aliased", "prod", "0", *arguments)
+    assert removed.out.split() == ["removed:", "models/aliased@prod"]
     refused = tailrace("models", "promote", "nothing", "aliased", *arguments)
     assert refused.code == 3
     assert "runs/nothing does not exist" in refused.err

@@ -28,7 +28,7 @@ class Judged:
 
     def __init__(self, plane: Any) -> None:
         self.plane = plane
-        self.run = run_pb2.Run(name="runs/r")
+        self.run = run_pb2.Run(name="runs/r", state=run_pb2.RUN_STATE_SUCCEEDED)
         self.run.resolved_spec.judges.add(name="contains")
         self.run.resolved_spec.dataset = "d@1"
         plane.runs.runs["runs/r"] = self.run
@@ -192,6 +192,13 @@ def test_an_empty_or_wrong_selection_is_refused(
     with pytest.raises(DatasetError) as refused:
         judged.derive(**selection)
     assert complaint in str(refused.value)
+
+
+def test_a_run_must_have_ended(judged: Judged) -> None:
+    judged.add("a", "good", "pass")
+    judged.run.state = run_pb2.RUN_STATE_RUNNING
+    with pytest.raises(DatasetError, match="runs/r has not ended: `tailrace runs watch`"):
+        judged.derive()
 
 
 def test_a_run_needs_a_judge_that_is_named_if_there_are_several(judged: Judged) -> None:
