@@ -154,7 +154,7 @@ def _rollouts() -> dict[str, bytes]:
 
 def _judge(plane: ControlPlaneTwin) -> None:
     """Give run ``r`` a prediction that passed."""
-    run = run_pb2.Run(name="runs/r")
+    run = run_pb2.Run(name="runs/r", state=run_pb2.RUN_STATE_SUCCEEDED)
     run.resolved_spec.judges.add(name="contains")
     plane.runs.runs[run.name] = run
     key = {"eval_set": "eval_v1", "model_role": evaluation_pb2.MODEL_ROLE_TRAINED}
