@@ -188,7 +188,13 @@ class StoredWeights:
         if update is None:
             return self._stored_rows(name, rows, target)
         values = self._stored_rows(name, rows, np.dtype(np.float32))
-        values += update.rows(*rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values += update.rows(*rows)
+        if not np.isfinite(values).all():
+            raise ModelConfigError(
+                f"{self._folder}: {name} with its adapter has values beyond float32: the adapter is "
+                "damaged; take an earlier checkpoint of it, or import the base model alone"
+            )
         if target == values.dtype:
             return values
         rounded = _buffer(values.size, target).reshape(values.shape)

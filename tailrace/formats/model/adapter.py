@@ -100,7 +100,8 @@ def read_adapter_config(config: Mapping[str, Any]) -> AdapterConfig:
     # Compared without a conversion, which long whole numbers do not survive.
     if type(alpha) not in (int, float) or not 0 < (alpha or 0) < 1e9:
         problems.append(f"lora_alpha is {describe(alpha)}, must be a number above 0")
-    if config.get("use_rslora") not in (None, True, False):
+    # A 1 equals true, and would be read as false below.
+    if not isinstance(config.get("use_rslora"), bool | None):
         problems.append(f"use_rslora is {describe(config['use_rslora'])}, must be true or false")
     known = {"peft_type", "task_type", "bias", "init_lora_weights", "r", "lora_alpha"}
     known |= {"use_rslora"} | _WITHOUT_EFFECT

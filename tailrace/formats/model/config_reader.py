@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,9 @@ MAX_SIZE = 2**31 - 1
 
 MAX_LAYERS = 10_000
 """Largest number of layers."""
+
+MAX_NUMBER = 3.4028234e38
+"""Largest number, below the largest float32, in which models are computed."""
 
 ACTIVATIONS = (
     *("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu", "quick_gelu"),
@@ -58,7 +60,7 @@ class ConfigReader:
         name: str,
         default: float | None,
         minimum: float = 0.0,
-        maximum: float = sys.float_info.max,
+        maximum: float = MAX_NUMBER,
     ) -> float:
         """Return a number within its bounds; required unless there is a default."""
         value = self.data.get(name)

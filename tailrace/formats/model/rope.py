@@ -43,8 +43,8 @@ ROPE_KINDS: dict[str, dict[str, float | None]] = {
 _COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 _LISTS = ("short_factor", "long_factor")
 _MOST_FACTORS = 65_536
-_LARGEST = 1e6
-"""Largest factor and divisor."""
+_SMALLEST, _LARGEST = 1e-3, 1e6
+"""Smallest factor, and largest setting of a scaling."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def read_rope(
         rope.fixed({"partial_rotary_factor": 1.0})
     values: dict[str, Any] = {}
     if isinstance(kind, str) and kind in ROPE_KINDS:
-        values = _ScalingReader(rope, reader, kind, int(width * fraction), original).read()
+        rotated = int(width * fraction)
+        values = _ScalingReader(rope, reader, kind, theta, rotated, original).read()
     elif kind != "default":
         kinds = ", ".join(ROPE_KINDS)
         rope.wrong(f"rope_type must be one of default, {kinds}, not {shorten(kind)}")
@@ -155,6 +156,8 @@ class _ScalingReader:
     rope: ConfigReader
     config: ConfigReader
     kind: str
+    theta: float
+    """Base of the wavelengths."""
     rotated: int
     """Rotated channels of a head."""
     original: int | None
@@ -174,15 +177,26 @@ class _ScalingReader:
         if self.kind == "dynamic" or _ORIGINAL in allowed:
             values[_ORIGINAL] = self._original_context()
         values["factor"] = self._factor(values.get(_ORIGINAL))
-        if self.kind == "dynamic" and self.rotated < 4:
-            self.rope.wrong("rope_type dynamic must rotate at least 4 channels of a head")
+        self._check(values)
         for name in sorted(set(self.rope.data) - set(allowed) - _COMMON):
             self.rope.wrong(f"{name_text(name)} is not supported with this rope_type")
         return values
 
+    def _check(self, values: Mapping[str, Any]) -> None:
+        """Report settings that divide by zero together."""
+        if self.kind == "dynamic" and self.rotated < 4:
+            self.rope.wrong("rope_type dynamic must rotate at least 4 channels of a head")
+        if self.kind == "yarn" and self.theta <= 1:
+            self.rope.wrong(f"rope_theta must be above 1 with rope_type yarn, not {self.theta:g}")
+        if self.kind == "llama3" and values["high_freq_factor"] <= values["low_freq_factor"]:
+            low, high = values["low_freq_factor"], values["high_freq_factor"]
+            self.rope.wrong(f"high_freq_factor {high:g} must be above low_freq_factor {low:g}")
+
     def _number(self, name: str, default: float | None) -> dict[str, float]:
         if self.rope.data.get(name) is not None:
-            return {name: self.rope.number(name, None)}
+            # A factor of 0 would erase every query and key.
+            smallest = _SMALLEST if name == "attention_factor" else 0.0
+            return {name: self.rope.number(name, None, smallest, _LARGEST)}
         return {} if default is None else {name: default}
 
     def _factor(self, original: int | None) -> float:
@@ -191,7 +205,7 @@ class _ScalingReader:
         given = self.rope.data.get(_ORIGINAL) or self.config.data.get(_ORIGINAL)
         derived = self.kind == "longrope" or (self.kind == "yarn" and given)
         if derived and original and type(context) is int:
-            return self.rope.number("factor", context / original, 1e-3, _LARGEST)
+            return self.rope.number("factor", context / original, _SMALLEST, _LARGEST)
         return self.rope.number("factor", None, 1.0, _LARGEST)
 
     def _original_context(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from training.errors import ModelConfigError
 from training.models.gguf.file import GgufFile
 from training.models.rotary import Llama3Scaling, Rotary
 
-ROTARY_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
-"""Tensors that belong to the configuration: divisors of the rotary frequencies."""
+_LONGROPE_TENSORS = {f"{kind}_factor": f"rope_factors_{kind}.weight" for kind in ("long", "short")}
+"""Tensors with the divisors of LongRoPE, by their keys of config.json."""
 
 _SIZES = {
     "max_position_embeddings": "context_length",
@@ -22,18 +22,25 @@ _SIZES = {
     "num_hidden_layers": "block_count",
     "num_attention_heads": "attention.head_count",
 }
-_REFUSED = (
-    "expert_count",
-    "attention.sliding_window",
-    "attention.sliding_window_pattern",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
-    "embedding_scale",
-    "residual_scale",
-    "logit_scale",
-    "attention.scale",
-)
-"""Settings that change what an architecture computes; each names those that it reads."""
+_ROTATED = "rope.dimension_count"
+"""Setting for the number of rotated channels of a head."""
+
+_REFUSED: dict[str, Any] = {
+    "expert_count": 0,
+    "attention.causal": True,
+    "attention.sliding_window": 0,
+    "attention.sliding_window_pattern": 0,
+    "attn_logit_softcapping": 0,
+    "final_logit_softcapping": 0,
+    "embedding_scale": 0,
+    "residual_scale": 0,
+    "logit_scale": 0,
+    "attention.scale": 0,
+    "rope.freq_base_swa": 0,
+    "rope.scaling.attn_factor": 1,
+}
+"""Settings that change what an architecture computes, each with the value that does not; an
+architecture names those that it reads."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Architecture:
     """Returns further keys of config.json from the file and the common keys."""
     reads: tuple[str, ...] = ()
     """Settings that ``further`` reads and other architectures do not have."""
+    tensors: tuple[str, ...] = ("rope_freqs.weight",)
+    """Tensors that belong to the configuration: divisors of the rotary frequencies."""
 
 
 def read_config(file: GgufFile) -> dict[str, Any]:
@@ -61,23 +70,23 @@ def read_config(file: GgufFile) -> dict[str, Any]:
     architecture = architecture_of(file)
     refused = [
         name
-        for name in _REFUSED
-        if name not in architecture.reads and file.setting(name) not in (None, 0, "none")
+        for name, neutral in _REFUSED.items()
+        if name not in architecture.reads and file.setting(name) not in (None, neutral, "none")
     ]
-    if refused:
-        raise ModelConfigError(
-            f"{file.path}: not converted: "
-            + ", ".join(f"{name} = {file.setting(name)}" for name in refused)
-        )
+    _require_converted(file, refused)
     config = _sizes(file)
     heads = config["num_attention_heads"]
-    width = file.setting("attention.key_length") or file.setting("rope.dimension_count")
+    width = file.setting("attention.key_length") or file.setting(_ROTATED)
     if "token_embd.weight" in file.names:
         config["vocab_size"] = file.shape("token_embd.weight")[0]
+    width = width or config["hidden_size"] // heads
+    # llama.cpp would rotate a part of the channels, or refuse the file.
+    if _ROTATED not in architecture.reads and file.setting(_ROTATED) not in (None, width):
+        _require_converted(file, [_ROTATED])
     config |= {
         "model_type": architecture.model_type,
         "num_key_value_heads": file.setting("attention.head_count_kv") or heads,
-        "head_dim": width or config["hidden_size"] // heads,
+        "head_dim": width,
         "rms_norm_eps": shortest(file.setting("attention.layer_norm_rms_epsilon")),
         "rope_theta": file.setting("rope.freq_base"),
         "attention_bias": "blk.0.attn_output.bias" in file.names,
@@ -87,6 +96,13 @@ def read_config(file: GgufFile) -> dict[str, Any]:
     }
     config["rope_scaling"] = _scaling(file, config)
     return config | architecture.further(file, config)
+
+
+def _require_converted(file: GgufFile, refused: Sequence[str]) -> None:
+    """Raise :class:`ModelConfigError` if there is a setting that is not converted."""
+    if refused:
+        values = ", ".join(f"{name} = {file.setting(name)}" for name in refused)
+        raise ModelConfigError(f"{file.path}: not converted: {values}")
 
 
 def _sizes(file: GgufFile) -> dict[str, Any]:
@@ -123,8 +139,9 @@ def _scaling(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any] | None
     kind = file.setting("rope.scaling.type")
     if "rope_freqs.weight" in file.names:
         return _llama3_scaling(file, int(config["head_dim"]), float(config["rope_theta"] or 10_000))
-    if kind == "linear":
-        factor = shortest(file.setting("rope.scaling.factor"))
+    factor = shortest(file.setting("rope.scaling.factor") or file.setting("rope.scale_linear"))
+    # To llama.cpp a factor without a type is a linear one.
+    if kind == "linear" or (kind is None and factor not in (None, 0, 1)):
         return {"rope_type": "linear", "factor": factor}
     longrope = kind == "longrope" and file.architecture == "phi3"
     if kind not in (None, "none") and not longrope:
@@ -188,7 +205,7 @@ def _gemma3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _phi3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
     width = config["hidden_size"] // config["num_attention_heads"]
-    rotated = file.setting("rope.dimension_count") or width
+    rotated = file.setting(_ROTATED) or width
     original = file.setting("rope.scaling.original_context_length")
     content = {
         "head_dim": None,
@@ -196,13 +213,12 @@ def _phi3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
         "partial_rotary_factor": rotated / width,
         "original_max_position_embeddings": original,
     }
-    names = {f"{kind}_factor": f"rope_factors_{kind}.weight" for kind in ("long", "short")}
-    if not file.names.intersection(names.values()):
+    if not file.names.intersection(_LONGROPE_TENSORS.values()):
         return content
-    missing = sorted(set(names.values()) - file.names)
+    missing = sorted(set(_LONGROPE_TENSORS.values()) - file.names)
     if missing:
         raise ModelConfigError(f"{file.path}: {missing[0]} is missing")
-    factors = {name: [shortest(f) for f in file.tensor(t)] for name, t in names.items()}
+    factors = {name: [shortest(f) for f in file.tensor(t)] for name, t in _LONGROPE_TENSORS.items()}
     magnitude = shortest(file.setting("rope.scaling.attn_factor"))
     return {
         **content,
@@ -226,7 +242,17 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "smollm3": Architecture("smollm3", paired=True, further=_smollm3),
     "gemma2": Architecture("gemma2", offset_norms=True, further=_gemma, reads=_GEMMA_READS),
-    "gemma3": Architecture("gemma3_text", offset_norms=True, further=_gemma3, reads=_GEMMA_READS),
-    "phi3": Architecture("phi3", further=_phi3, reads=("attention.sliding_window",)),
+    "gemma3": Architecture(
+        "gemma3_text",
+        offset_norms=True,
+        further=_gemma3,
+        reads=(*_GEMMA_READS, "rope.freq_base_swa"),
+    ),
+    "phi3": Architecture(
+        "phi3",
+        further=_phi3,
+        reads=("attention.sliding_window", "rope.scaling.attn_factor", _ROTATED),
+        tensors=tuple(_LONGROPE_TENSORS.values()),
+    ),
 }
 """Architectures that can be converted."""

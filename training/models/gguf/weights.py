@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from training.errors import ModelConfigError
 from training.models.family import Model, Params
-from training.models.gguf.config import ROTARY_TENSORS, architecture_of, read_config
+from training.models.gguf.config import architecture_of, read_config
 from training.models.gguf.file import GgufFile
 from training.models.registry import model_from_config
 
@@ -23,7 +23,7 @@ def read_gguf(file: GgufFile) -> tuple[Model, Params]:
     model = model_from_config(read_config(file))
     names = _tensor_names(file, model)
     missing = sorted(set(names.values()) - file.names)
-    unknown = sorted(file.names - set(names.values()) - set(ROTARY_TENSORS))
+    unknown = sorted(file.names - set(names.values()) - set(architecture_of(file).tensors))
     wrong = [
         f"{stored} is {file.shape(stored)}, not {model.shapes[name]}"
         for name, stored in names.items()

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.model.adapter import ADAPTER_FOLDER as FOLDER
@@ -17,7 +17,7 @@ from tailrace.formats.model.adapter import PREFIX, UNMERGED_CONFIG, UNMERGED_FOL
 from tailrace.formats.spec.model_spec import AdapterUse
 from tailrace.formats.spec.run_spec import AdapterSpec, LoraSpec, ModelSpec, TrainSpec
 from tests.unit.training.chat_folder import write_chat_folder
-from training.errors import ConfigError
+from training.errors import ConfigError, ModelConfigError
 from training.loop.fit import fit
 from training.loop.lora import LoraAdapter
 from training.loop.start import Start, prepare
@@ -106,6 +106,14 @@ def test_settings_that_an_adapter_does_not_have_are_those_of_the_spec(
     lora = LoraSpec(rank=3, alpha=5.0, target_modules=["attn.c_attn"], dropout=0.1)
     adapter = started(folder, traces, spec(lora)).train.adapter
     assert adapter == AdapterSpec(lora=lora)
+
+
+def test_weights_that_overflow_with_their_adapter_are_named(tmp_path: Path) -> None:
+    folder, trained = tuned(tmp_path)
+    path = folder / UNMERGED_FOLDER / "adapter_model.safetensors"
+    save_file({PREFIX + name: 1e30 * np.asarray(value) for name, value in trained.items()}, path)
+    with pytest.raises(ModelConfigError, match=r"c_attn.weight with its adapter has values beyond"):
+        load_model(folder)
 
 
 def test_a_conflict_names_both_values(tmp_path: Path, traces: list[Trace]) -> None:

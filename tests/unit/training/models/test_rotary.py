@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tailrace.formats.model.config_reader import ConfigReader
-from tailrace.formats.model.rope import Rope, read_rope, write_rope
+from tailrace.formats.model.rope import ROPE_KINDS, Rope, read_rope, write_rope
 from training.models.rotary import (
     DynamicScaling,
     LinearScaling,
@@ -175,6 +175,11 @@ def test_both_spellings_are_written() -> None:
             {"rope_type": "yarn", "factor": 2, "truncate": 0},
             ["truncate must be true or false", "original_max"],
         ),
+        ({"rope_type": "yarn", "rope_theta": 1}, ["rope_theta must be above 1 with rope_type yarn"]),
+        (
+            {"rope_type": "llama3", "low_freq_factor": 4},
+            ["high_freq_factor 4 must be above low_freq_factor 4"],
+        ),
         ({"rope_theta": 0}, ["rope_parameters.rope_theta must be a number from 1"]),
         ({"partial_rotary_factor": 0.5}, ["rope_parameters.partial_rotary_factor must be 1.0"]),
         ("yes", ["rope_parameters must be an object"]),
@@ -185,6 +190,34 @@ def test_refused(block: Any, complaints: list[str]) -> None:
         parsed({"rope_parameters": block})
     for complaint in complaints:
         assert complaint in str(caught.value)
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "dynamic": {},
+    "llama3": LLAMA3,
+    "yarn": {"beta_fast": 32, "beta_slow": 1, "attention_factor": 1, **TUNED},
+    "longrope": {**LONGROPE, "attention_factor": 1},
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ROPE_KINDS)
+def test_any_setting_that_is_read_gives_finite_rotations(kind: str) -> None:
+    block = {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0, **SETTINGS[kind]}
+    refused = 0
+    for name in set(block) - {"rope_type"}:
+        for value in (0, 1, 2, 4, 1e-45, 1e-6, 0.5, 1e6, 1e30, 3e38, 1e308, 10**40):
+            data = {"rope_parameters": {**block, name: value}, **CONTEXT}
+            try:
+                rotary = parsed({**data, "original_max_position_embeddings": 16})
+            except ValueError:
+                refused += 1
+                continue
+            magnitude = 1.0 if rotary.scaling is None else rotary.scaling.magnitude
+            assert np.isfinite(rotary.frequencies(WIDTH)).all(), data
+            assert 0 < np.float32(magnitude) < np.inf, data
+    assert refused > 5
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def test_settings_of_training_alone_do_not_matter() -> None:
         ({"r": 0}, "r is 0, must be a whole number"),
         ({"lora_alpha": float("nan")}, "must be a number above 0"),
         ({"lora_alpha": 10**400}, "must be a number above 0"),
+        ({"use_rslora": 1}, "use_rslora is 1, must be true or false"),
         ({"use_rslora": "yes"}, "use_rslora is 'yes', must be true or false"),
     ],
 )

@@ -176,6 +176,10 @@ def test_another_rotary_scaling_is_refused(tokenizer: Any, write: Write) -> None
         ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type = yarn"),
         ({"llama.attention.sliding_window": 16}, "attention.sliding_window = 16"),
         ({"llama.logit_scale": 8.0}, "logit_scale = 8.0"),
+        ({"llama.attention.causal": False}, "attention.causal = False"),
+        ({"llama.rope.dimension_count": 8}, "rope.dimension_count = 8"),
+        ({"llama.rope.scaling.attn_factor": 1.5}, "rope.scaling.attn_factor = 1.5"),
+        ({"llama.rope.freq_base_swa": 1e4}, "rope.freq_base_swa = 10000.0"),
     ],
 )
 def test_settings_that_are_not_converted_are_named(
@@ -183,6 +187,22 @@ def test_settings_that_are_not_converted_are_named(
 ) -> None:
     file = GgufFile(write(*tiny("llama", tokenizer), extra=extra))
     with pytest.raises(ModelConfigError, match=complaint):
+        read_gguf(file)
+
+
+@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
+def test_a_factor_without_a_type_is_linear(key: str, tokenizer: Any, write: Write) -> None:
+    file = GgufFile(write(*tiny("llama", tokenizer), extra={f"llama.{key}": 4.0}))
+    rope = read_gguf(file)[0].config.rope
+    assert (rope.kind, rope.values) == ("linear", {"factor": 4.0})
+
+
+def test_divisors_that_an_architecture_does_not_read_are_named(
+    tokenizer: Any, write: Write
+) -> None:
+    divisors = {"rope_factors_long.weight": np.ones(8, np.float32)}
+    file = GgufFile(write(*tiny("llama", tokenizer), tensors=divisors))
+    with pytest.raises(ModelConfigError, match=r"unknown: \['rope_factors_long.weight'\]"):
         read_gguf(file)
 
 
