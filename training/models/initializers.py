@@ -35,4 +35,5 @@ class ShapeInitializer(Initializer):
 
 def constant(size: int, value: float) -> jax.Array:
     """Return ``size`` equal float32 values, [size]."""
-    return jnp.asarray(np.full(size, value, np.float32))
+    # A view of one value: nothing is allocated where a model is built for its shapes alone.
+    return jnp.asarray(np.broadcast_to(np.float32(value), size))

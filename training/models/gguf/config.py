@@ -112,6 +112,12 @@ def _sizes(file: GgufFile) -> dict[str, Any]:
         raise ModelConfigError(
             f"{file.path}: {', '.join(wrong)} of {file.architecture} must be a whole number above 0"
         )
+    # Every layer has tensors; a model of thousands of layers is not described in vain.
+    if sizes["num_hidden_layers"] > len(file.names):
+        raise ModelConfigError(
+            f"{file.path}: block_count = {sizes['num_hidden_layers']}, but the file has "
+            f"{len(file.names)} tensors only"
+        )
     return sizes
 
 
@@ -206,6 +212,8 @@ def _gemma3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
 def _phi3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
     width = config["hidden_size"] // config["num_attention_heads"]
     rotated = file.setting(_ROTATED) or width
+    if type(rotated) is not int:
+        raise ModelConfigError(f"{file.path}: {_ROTATED} must be a whole number, not {rotated!r}")
     original = file.setting("rope.scaling.original_context_length")
     content = {
         "head_dim": None,
@@ -218,7 +226,10 @@ def _phi3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
     missing = sorted(set(_LONGROPE_TENSORS.values()) - file.names)
     if missing:
         raise ModelConfigError(f"{file.path}: {missing[0]} is missing")
-    factors = {name: [shortest(f) for f in file.tensor(t)] for name, t in _LONGROPE_TENSORS.items()}
+    factors = {
+        name: [shortest(factor) for factor in file.tensor(tensor).reshape(-1)]
+        for name, tensor in _LONGROPE_TENSORS.items()
+    }
     magnitude = shortest(file.setting("rope.scaling.attn_factor"))
     return {
         **content,

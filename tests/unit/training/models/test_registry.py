@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -24,6 +25,21 @@ def test_presets_are_those_that_run_specs_accept() -> None:
     contexts = {name: config["n_positions"] for name, config in PRESETS.items()}
     assert contexts == catalog.PRESETS
     assert set(PRESETS) == set(PRESET_VOCABULARY)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_model_of_any_size_is_described_without_memory(model_type: str) -> None:
+    width = 2**28
+    sizes = {"n_embd": width} if model_type == "gpt2" else {"hidden_size": width}
+    base = GPT2 if model_type == "gpt2" else LLAMA
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    heads = {"n_head": 2} if model_type == "gpt2" else {"num_key_value_heads": 4}
+    tracemalloc.start()
+    try:
+        model_from_config({**base, "model_type": model_type, **experts, **heads, **sizes})
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_family_has_a_decoder_and_no_decoder_is_without_a_family() -> None:

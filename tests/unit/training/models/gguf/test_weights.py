@@ -176,6 +176,7 @@ def test_another_rotary_scaling_is_refused(tokenizer: Any, write: Write) -> None
         ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type = yarn"),
         ({"llama.attention.sliding_window": 16}, "attention.sliding_window = 16"),
         ({"llama.logit_scale": 8.0}, "logit_scale = 8.0"),
+        ({"llama.block_count": 9_000}, "block_count = 9000, but the file has 2"),
         ({"llama.attention.causal": False}, "attention.causal = False"),
         ({"llama.rope.dimension_count": 8}, "rope.dimension_count = 8"),
         ({"llama.rope.scaling.attn_factor": 1.5}, "rope.scaling.attn_factor = 1.5"),
