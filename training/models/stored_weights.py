@@ -192,8 +192,8 @@ class StoredWeights:
             values += update.rows(*rows)
         if not np.isfinite(values).all():
             raise ModelConfigError(
-                f"{self._folder}: {name} with its adapter has values beyond float32: the adapter is "
-                "damaged; take an earlier checkpoint of it, or import the base model alone"
+                f"{self._folder}: {name} with its adapter has values beyond float32: the adapter "
+                "is damaged; take an earlier checkpoint of it, or import the base model alone"
             )
         if target == values.dtype:
             return values

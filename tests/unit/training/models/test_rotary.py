@@ -175,7 +175,10 @@ def test_both_spellings_are_written() -> None:
             {"rope_type": "yarn", "factor": 2, "truncate": 0},
             ["truncate must be true or false", "original_max"],
         ),
-        ({"rope_type": "yarn", "rope_theta": 1}, ["rope_theta must be above 1 with rope_type yarn"]),
+        (
+            {"rope_type": "yarn", "rope_theta": 1},
+            ["rope_theta must be above 1 with rope_type yarn"],
+        ),
         (
             {"rope_type": "llama3", "low_freq_factor": 4},
             ["high_freq_factor 4 must be above low_freq_factor 4"],
