@@ -103,6 +103,7 @@ def train(options: argparse.Namespace) -> None:
         resume=resume,
         last=options.smoke_steps,
         clock=clock,
+        teacher=options.teacher,
     )
     logging.info(
         "%s in %.1f s: loss %.4f -> %.4f (mean of the last epoch); model in %s",
@@ -193,6 +194,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--model",
         metavar="DIR",
         help="model folder to start from, instead of the configuration's model",
+    )
+    parser.add_argument(
+        "--teacher", type=Path, metavar="DIR", help="model folder of train.distill's teacher"
     )
     parser.add_argument(
         "--eval_after_train", action="store_true", help="predict and judge with the final model"

@@ -78,6 +78,7 @@ class StageInputs:
         "Folder with the rollouts that earlier attempts of this TRAIN stage committed.",
         default=None,
     )
+    teacher: str | None = key("Folder of the model that `train.distill` learns from.", default=None)
     baseline_predictions: str | None = key(
         "Folder with `predictions.jsonl` of the run that `pairwise` compares with.", default=None
     )

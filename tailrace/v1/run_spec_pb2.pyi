@@ -633,6 +633,7 @@ class TrainSpec(google.protobuf.message.Message):
     DPO_FIELD_NUMBER: builtins.int
     GRPO_FIELD_NUMBER: builtins.int
     KTO_FIELD_NUMBER: builtins.int
+    DISTILL_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     EVAL_FRACTION_FIELD_NUMBER: builtins.int
     SPLIT_SEED_FIELD_NUMBER: builtins.int
@@ -769,6 +770,10 @@ class TrainSpec(google.protobuf.message.Message):
         """Learning from feedback."""
 
     @property
+    def distill(self) -> global___DistillSpec:
+        """Learning from a teacher."""
+
+    @property
     def adapter(self) -> global___AdapterSpec:
         """Adapter to train next to frozen weights (default: train all weights)."""
 
@@ -783,6 +788,7 @@ class TrainSpec(google.protobuf.message.Message):
         dpo: global___DpoSpec | None = ...,
         grpo: global___GrpoSpec | None = ...,
         kto: global___KtoSpec | None = ...,
+        distill: global___DistillSpec | None = ...,
         seed: builtins.int | None = ...,
         eval_fraction: builtins.float | None = ...,
         split_seed: builtins.int | None = ...,
@@ -817,8 +823,8 @@ class TrainSpec(google.protobuf.message.Message):
         adam_epsilon: builtins.float | None = ...,
         router_aux_loss_coef: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "kto", b"kto", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "kto", b"kto", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "distill", b"distill", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "kto", b"kto", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_router_aux_loss_coef", b"_router_aux_loss_coef", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "distill", b"distill", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "grpo", b"grpo", "keep_checkpoints", b"keep_checkpoints", "kto", b"kto", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "router_aux_loss_coef", b"router_aux_loss_coef", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
     @typing.overload
@@ -872,7 +878,7 @@ class TrainSpec(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["length", b"length"]) -> typing.Literal["epochs", "max_steps"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft", "dpo", "grpo", "kto"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft", "dpo", "grpo", "kto", "distill"] | None: ...
 
 global___TrainSpec = TrainSpec
 
@@ -1351,6 +1357,36 @@ class KtoSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_undesirable_weight", b"_undesirable_weight"]) -> typing.Literal["undesirable_weight"] | None: ...
 
 global___KtoSpec = KtoSpec
+
+@typing.final
+class DistillSpec(google.protobuf.message.Message):
+    """Distillation: the model learns a teacher's distributions over the tokens of the dataset."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEACHER_FIELD_NUMBER: builtins.int
+    OVERLONG_FIELD_NUMBER: builtins.int
+    TRAIN_ON_FIELD_NUMBER: builtins.int
+    teacher: builtins.str
+    """The model to learn from, an imported one (`models/{model}`) with the tokenizer of the model
+    that is trained. Required.
+    """
+    overlong: global___Overlong.ValueType
+    """Policy for overlong examples. Default OVERLONG_REFUSE."""
+    train_on: global___TrainOn.ValueType
+    """Part of an example that the model learns (default: `all_assistant` for conversations,
+    `completion` for other kinds).
+    """
+    def __init__(
+        self,
+        *,
+        teacher: builtins.str = ...,
+        overlong: global___Overlong.ValueType = ...,
+        train_on: global___TrainOn.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["overlong", b"overlong", "teacher", b"teacher", "train_on", b"train_on"]) -> None: ...
+
+global___DistillSpec = DistillSpec
 
 @typing.final
 class InferSpec(google.protobuf.message.Message):

@@ -106,6 +106,8 @@ class _InputRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Checkpoint of another run, from which the starting model is made."""
     INPUT_ROLE_SOURCE_DATASET: _InputRole.ValueType  # 6
     """Dataset of that run, where it started from a preset."""
+    INPUT_ROLE_TEACHER: _InputRole.ValueType  # 7
+    """Model that a distillation of a TRAIN stage learns from."""
 
 class InputRole(_InputRole, metaclass=_InputRoleEnumTypeWrapper):
     """Role of an input whose kind does not determine it."""
@@ -124,6 +126,8 @@ INPUT_ROLE_SOURCE_CHECKPOINT: InputRole.ValueType  # 5
 """Checkpoint of another run, from which the starting model is made."""
 INPUT_ROLE_SOURCE_DATASET: InputRole.ValueType  # 6
 """Dataset of that run, where it started from a preset."""
+INPUT_ROLE_TEACHER: InputRole.ValueType  # 7
+"""Model that a distillation of a TRAIN stage learns from."""
 global___InputRole = InputRole
 
 @typing.final

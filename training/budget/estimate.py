@@ -17,6 +17,7 @@ from training.budget.memory import (
     Memory,
     Plan,
     Quantized,
+    Taught,
     alternatives,
     required_memory,
 )
@@ -106,6 +107,7 @@ def estimate(
     if spec.remat and on_processor:
         _log.warning("train.remat saves no memory on processors, whose compiler undoes it")
     share = bytes_per_device(layout, model.shapes, 1)
+    width = FLOAT32 if on_processor else jnp.dtype(trainer.trainable.dtype).itemsize
     plan = Plan(
         sizes=model.dimensions,
         weights=share,
@@ -116,18 +118,28 @@ def estimate(
         passes=max(1, rows // (spec.micro_batch_size or rows)),
         length=length,
         slots=trainer.slots if spec.packing and layout.row_parts == 1 else None,
-        width=FLOAT32 if on_processor else jnp.dtype(trainer.trainable.dtype).itemsize,
+        width=width,
         remat=spec.remat and not on_processor,
         can_remat=not on_processor,
         adapter=spec.adapter is not None,
         by_block=trainer.trainable.frozen_head and groups == 1,
         best=spec.final_model is FinalModel.BEST,
         quantized=_quantized(trainer.trainable, layout),
+        taught=_taught(trainer),
     )
     tokens = round(source.tokens_per_epoch * trainer.total / source.steps_per_epoch)
     return Estimate(
         model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved, groups
     )
+
+
+def _taught(trainer: Trainer) -> Taught | None:
+    """Return the sizes of a trainer's teacher; None for none."""
+    if trainer.teacher is None:
+        return None
+    model, layout = trainer.teacher.model, trainer.teacher.layout(trainer.layout.mesh)
+    width = jnp.dtype(trainer.trainable.dtype).itemsize
+    return Taught(bytes_per_device(layout, model.shapes, width), model.dimensions)
 
 
 def _quantized(trainable: TrainableSplit, layout: Layout) -> Quantized:

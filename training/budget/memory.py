@@ -43,6 +43,15 @@ class Quantized:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """Sizes of a teacher on the fullest device."""
+
+    weights: int
+    """Bytes of its weights."""
+    sizes: Dimensions
+
+
+@dataclass(frozen=True)
 class Plan:
     """Sizes that the memory of a training depends on."""
 
@@ -75,6 +84,8 @@ class Plan:
     """True if the host keeps a copy of the best weights."""
     quantized: Quantized = Quantized()
     """Frozen weights that are stored quantized."""
+    taught: Taught | None = None
+    """The teacher of a distillation."""
 
     @property
     def pass_rows(self) -> int:
@@ -126,7 +137,15 @@ def required_memory(plan: Plan) -> Memory:
     scored = min(BLOCK, tokens) if plan.by_block else tokens
     lowest = tokens * (layer + working)
     logits = scored * 2 * sizes.vocabulary * FLOAT32
-    forward = tokens * stored + logits + (lowest if plan.remat else tokens * working)
+    transient = lowest if plan.remat else tokens * working
+    if plan.taught is not None:
+        # The teacher keeps nothing for a backward pass; its states and logits are those of the
+        # same tokens.
+        teacher = dataclasses.replace(plan, sizes=plan.taught.sizes)
+        transient = max(transient, tokens * _working_bytes(teacher))
+        logits += scored * 2 * plan.taught.sizes.vocabulary * FLOAT32
+        logits += 3 * tokens * plan.taught.sizes.width * plan.width
+    forward = tokens * stored + logits + transient
     gradients = plan.trained * FLOAT32
     # The output layer's gradient comes first, with all activations in memory; at the end there are
     # all gradients, and the activations of the lowest layer.
@@ -140,8 +159,9 @@ def required_memory(plan: Plan) -> Memory:
     # The codes are widened, looked up and scaled: three copies of a layer.
     widened = codes.stored + codes.largest * 3 * FLOAT32
     frozen = (plan.weights - codes.weights) * plan.width + widened if plan.adapter else 0
+    taught = 0 if plan.taught is None else plan.taught.weights
     return Memory(
-        weights=own + frozen + (0 if plan.adapter else cast),
+        weights=own + frozen + taught + (0 if plan.adapter else cast),
         gradients=sums + (first if early >= late else gradients),
         moments=2 * own,
         activations=forward if early >= late else lowest,

@@ -46,7 +46,8 @@ class Encoding:
     def of(cls, spec: TrainSpec) -> Encoding:
         """Return the encoding that a spec describes."""
         sft = spec.sft or SftSpec()
-        return cls(spec.max_seq_length, sft.overlong, sft.train_on, sft.allow_special_tokens)
+        method = spec.distill or sft
+        return cls(spec.max_seq_length, method.overlong, method.train_on, sft.allow_special_tokens)
 
     def for_records(self, records: Iterable[Record]) -> Encoding:
         """Return the encoding with the default of ``train_on`` for records, which have one kind."""

@@ -14,6 +14,7 @@ from tailrace.formats.statistics.intervals import wilson_interval
 from training.data.batches import OrderedBatches
 from training.data.example_store import Example
 from training.loop.steps import compile_baseline, compile_evaluation, with_baseline
+from training.loop.teacher import Teacher
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.family import Params
@@ -47,14 +48,18 @@ class Evaluator:
         examples: Sequence[Example],
         spec: TrainSpec,
         multiple: int,
+        teacher: Teacher | None = None,
     ) -> None:
-        """Lay out the examples; ``multiple`` is as in :meth:`.Collator.collate`."""
+        """Lay out the examples.
+
+        ``multiple`` is as in :meth:`.Collator.collate`, ``teacher`` as in :func:`.compile_steps`.
+        """
         size = spec.micro_batch_size or spec.batch_size
         self._batches = OrderedBatches(examples, objective.collator(size), multiple)
         self._weight = math.fsum(float(objective.weight(batch)) for batch in self._batches)
         slots = Slots.of(size, self._batches.longest)
         self._objective = objective
-        self._evaluate = compile_evaluation(objective, trainable, layout, slots)
+        self._evaluate = compile_evaluation(objective, trainable, layout, slots, teacher)
         self._baseline_share = compile_baseline(objective, trainable, layout)
 
     def figures(self, trained: Params, frozen: Params) -> HeldOutFigures:

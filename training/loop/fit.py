@@ -61,6 +61,7 @@ def fit(
         start.identity,
         start.held_out.examples,
         start.reference,
+        start.teacher,
     )
     held_out = _count_prompts(start.split.held_out)
     _log.info(

@@ -25,6 +25,7 @@ from training.data.fresh_tokenizer import fresh_tokenizer
 from training.data.tokenizer import load_tokenizer, require_embedded, template_text
 from training.errors import ConfigError, DataError
 from training.loop.continued_adapter import continued_settings, continues
+from training.loop.teacher import Teacher, open_teacher
 from training.models.adapter_folder import read_adapter
 from training.models.family import Model, Params
 from training.models.folder import open_model
@@ -44,6 +45,9 @@ _LATER_DEFAULTS = {"allow_special_tokens": False}
 
 _LATER_LORA_DEFAULTS = {"base_dtype": BaseDtype.NONE.value}
 """The same for ``train.adapter.lora``."""
+
+TEACHER = "teacher"
+"""Key in the identity for the digest of a distillation's teacher."""
 
 TEMPLATE_DATE = "template_date"
 """Key in the identity for the day that a chat template with a clock reads."""
@@ -71,6 +75,8 @@ class Start:
     """Settings of the training, with those of an adapter that it continues."""
     reference: Arrays | None = None
     """See :func:`training.loop.reference.with_reference`."""
+    teacher: Teacher | None = None
+    """The teacher of a distillation."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -85,6 +91,7 @@ def prepare(
     folder: Path | None = None,
     clock: date | None = None,
     scratch: Path | None = None,
+    teacher: Path | None = None,
 ) -> Start:
     """Split the records, create or load tokenizer and weights, and encode the examples.
 
@@ -95,6 +102,7 @@ def prepare(
         folder: Folder of the model, where a worker has fetched it (default: resolve the source).
         clock: Day that the chat template reads (default: today, UTC).
         scratch: Folder for the encoded examples (default: the system's for temporary files).
+        teacher: Folder of a distillation's teacher (default: resolve its name).
 
     Raises:
         OSError: The encoded examples cannot be written.
@@ -115,6 +123,11 @@ def prepare(
             f"train.max_seq_length {train.max_seq_length} is more than the model's "
             f"context of {network.context} tokens"
         )
+    taught_by = None
+    if train.distill is not None:
+        name = train.distill.teacher
+        place = teacher or resolve_model(name)
+        taught_by = open_teacher(place, name, tokenizer, train.max_seq_length)
     chat = ChatFormat(tokenizer, clock, model.chat_template_kwargs)
     encoded = objective.encode(split.train, chat, folder=scratch)
     held_out = EncodedExamples.none()
@@ -134,6 +147,8 @@ def prepare(
     if train.adapter is not None:
         # The frozen weights are not in a checkpoint, so it must name them.
         identity["weights"] = digest_weights(weights)
+    if taught_by is not None:
+        identity[TEACHER] = taught_by.digest
     return Start(
         objective,
         network,
@@ -146,6 +161,7 @@ def prepare(
         base,
         identity,
         train,
+        teacher=taught_by,
     )
 
 

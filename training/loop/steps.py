@@ -18,6 +18,7 @@ import optax
 from training.data.batches import Batch
 from training.loop.precision import full_precision
 from training.loop.router_balance import RouterBalance
+from training.loop.teacher import Teacher, without_teacher
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.experts.balance import RouterSums, balance_slopes, total
@@ -61,6 +62,7 @@ def compile_steps(
     remat: bool = False,
     slots: Slots | None = None,
     balance: RouterBalance | None = None,
+    teacher: Teacher | None = None,
 ) -> Steps:
     """Return the compiled optimizer steps.
 
@@ -76,8 +78,11 @@ def compile_steps(
         remat: Whether the backward pass computes the activations again.
         slots: Sizes for attention by example (default: attention over whole rows).
         balance: The load-balancing loss of experts (default: none).
+        teacher: The teacher, whose weights are among the frozen values (default: none).
     """
-    loss_of = _loss_on(objective, layout, trainable, remat=remat, slots=slots, balance=balance)
+    loss_of = _loss_on(
+        objective, layout, trainable, remat=remat, slots=slots, balance=balance, teacher=teacher
+    )
     compute = accumulate(objective, loss_of, layout, micro)
 
     def step(
@@ -104,15 +109,19 @@ def compile_steps(
 
 
 def compile_evaluation(
-    objective: Objective, trainable: TrainableSplit, layout: Layout, slots: Slots | None = None
+    objective: Objective,
+    trainable: TrainableSplit,
+    layout: Layout,
+    slots: Slots | None = None,
+    teacher: Teacher | None = None,
 ) -> Callable[[Params, Params, Batch], tuple[jax.Array, Metrics]]:
     """Return the compiled loss and metrics of one batch, without dropout and not normalized.
 
     The function takes trained and frozen values, and a batch of one step.
 
-    ``slots`` is as in :func:`compile_steps`.
+    ``slots`` and ``teacher`` are as in :func:`compile_steps`.
     """
-    loss_of = _loss_on(objective, layout, trainable, slots=slots)
+    loss_of = _loss_on(objective, layout, trainable, slots=slots, teacher=teacher)
 
     @jax.jit
     def evaluate(trained: Params, frozen: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
@@ -215,6 +224,8 @@ class BatchLoss:
     slots: Slots | None = None
     balance: RouterBalance | None = None
     """The load-balancing loss of experts."""
+    teacher: Teacher | None = None
+    """The teacher, whose weights are among the frozen values."""
 
     def __call__(
         self,
@@ -269,9 +280,12 @@ class BatchLoss:
     ) -> tuple[jax.Array, Metrics, list[RouterSums]]:
         routers: list[RouterSums] = []
         with self._context():
-            decoder = self.trainable.decoder(trained, frozen, key)
+            decoder = self.trainable.decoder(trained, without_teacher(frozen), key)
             receiver = None if self.balance is None else routers
-            model = BoundModel(decoder, key, self.remat, self.by_block, self.slots, receiver)
+            taught = None if self.teacher is None else self.teacher.decoder(frozen)
+            model = BoundModel(
+                decoder, key, self.remat, self.by_block, self.slots, receiver, taught
+            )
             return *self.objective.loss(model, rows, normalizer), routers
 
 
@@ -283,6 +297,7 @@ def _loss_on(
     remat: bool = False,
     slots: Slots | None = None,
     balance: RouterBalance | None = None,
+    teacher: Teacher | None = None,
 ) -> BatchLoss:
     """Return the loss for rows on a mesh."""
     return BatchLoss(
@@ -294,6 +309,7 @@ def _loss_on(
         # Slots may hold examples of any row, which would have to travel between devices.
         slots=slots if layout.row_parts == 1 else None,
         balance=balance,
+        teacher=teacher,
     )
 
 

@@ -34,6 +34,7 @@ from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.progress import Progress
 from training.loop.router_balance import choose_balance
 from training.loop.steps import Computed, State, compile_steps
+from training.loop.teacher import Teacher, without_teacher
 from training.loop.trainable import choose_trainable
 from training.machine.accelerators import peak_flops
 from training.machine.runtime import device_name
@@ -100,6 +101,7 @@ class Trainer:
         identity: dict[str, Any],
         held_out: Sequence[Example] = (),
         reference: Arrays | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """Lay out the training over the devices and prepare its compiled functions.
 
@@ -111,6 +113,7 @@ class Trainer:
             identity: See :class:`training.checkpoints.checkpoint.Checkpoint`.
             held_out: Examples for evaluations.
             reference: See :class:`training.checkpoints.checkpoint.Checkpoint`.
+            teacher: The teacher of a distillation.
 
         Raises:
             ConfigError: The settings do not fit the model, the examples or the devices.
@@ -124,6 +127,8 @@ class Trainer:
         self._spec = spec
         self._identity = {**identity, "dtype": str(self.trainable.dtype)}
         self._reference = reference or {}
+        self.teacher = teacher
+        """The teacher of a distillation."""
         self._schedule = learning_rate(spec, self.total)
         self._optimizer = make_optimizer(spec, self._schedule)
         require_experts(spec.mesh, model.dimensions.experts)
@@ -142,9 +147,10 @@ class Trainer:
             remat=spec.remat,
             slots=self.slots,
             balance=choose_balance(model, spec),
+            teacher=teacher,
         )
         self._evaluator = Evaluator(
-            objective, self.trainable, self.layout, held_out, spec, self._multiple
+            objective, self.trainable, self.layout, held_out, spec, self._multiple, teacher
         )
         self._rng = jax.random.key(spec.seed)
         self._device = device_name()
@@ -191,12 +197,20 @@ class Trainer:
         final = self._final_values(state)
         seconds = time.perf_counter() - begin
         return TrainOutcome(
-            final, frozen, state.step, first, state.progress, seconds, state.step < end
+            final,
+            without_teacher(frozen),
+            state.step,
+            first,
+            state.progress,
+            seconds,
+            state.step < end,
         )
 
     def _begin(self, weights: Weights, resume: Path | None) -> tuple[TrainState, Params]:
         # The compiled steps donate the trained values, so nothing else may hold their buffers.
         trained, frozen = self.trainable.start(weights, self.layout)
+        if self.teacher is not None:
+            frozen |= self.teacher.load(self.layout.mesh, self.trainable.dtype)
         shardings = self.layout.shardings(jax.eval_shape(self._optimizer.init, trained))
         moments = jax.jit(self._optimizer.init, out_shardings=shardings)(trained)
         best = _on_host(trained) if self._spec.final_model is FinalModel.BEST else None

@@ -106,7 +106,7 @@ def blockwise_log_probs(
         log_probs: jax.Array = -weights * losses
         return log_probs
 
-    scores, zeros = _by_block(scores_of, lambda scores: scores, hidden, targets, weights)
+    scores, zeros = scores_by_block(scores_of, lambda scores: scores, hidden, targets, weights)
     sums: jax.Array = jnp.sum(scores + zeros, axis=-1)
     return sums
 
@@ -150,11 +150,13 @@ def blockwise_token_scores(
     def scores_of(states: jax.Array, targets: jax.Array, weights: jax.Array) -> TokenScores:
         return token_scores(score(states), targets, weights, temperature)
 
-    scores, zeros = _by_block(scores_of, lambda scores: scores.log_probs, hidden, targets, weights)
+    scores, zeros = scores_by_block(
+        scores_of, lambda scores: scores.log_probs, hidden, targets, weights
+    )
     return TokenScores(scores.log_probs + zeros, scores.entropies)
 
 
-def _by_block(
+def scores_by_block(
     scores_of: Callable[[jax.Array, jax.Array, jax.Array], S],
     differentiable: Callable[[S], jax.Array],
     hidden: jax.Array,

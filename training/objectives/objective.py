@@ -53,6 +53,8 @@ class BoundModel:
     """Sizes for attention by example; None for attention over whole rows."""
     routers: list[RouterSums] | None = None
     """Receiver of the decisions of a mixture's routers; None for none."""
+    teacher: Decoder | None = None
+    """Decoder of a distillation's teacher; None for other methods."""
 
     def hidden(self, rows: Batch) -> jax.Array:
         """Return the last hidden states [B, T, C] of rows [B, T]."""
@@ -64,6 +66,14 @@ class BoundModel:
             rows.tokens, positions, mask, dropout_key=self.dropout_key, remat=self.remat
         )
         return hidden
+
+    def teacher_hidden(self, rows: Batch) -> jax.Array:
+        """Return the teacher's last hidden states [B, T, D] of rows [B, T], without derivative."""
+        if self.teacher is None:
+            raise ValueError("the model has no teacher")
+        mask, positions = attention_inputs(rows, self.slots)
+        hidden, _ = self.teacher.hidden(rows.tokens, positions, mask, dropout_key=None)
+        return jax.lax.stop_gradient(hidden)
 
 
 class Objective(Protocol):

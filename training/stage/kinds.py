@@ -68,6 +68,7 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
         references=Path(job.cache_dir) / "references" if job.cache_dir else None,
         rollouts=Path(job.inputs.rollouts) if job.inputs.rollouts else None,
         resources=_judge_resources(job),
+        teacher=Path(job.inputs.teacher) if job.inputs.teacher else None,
     )
     artifacts = [
         _artifact(ArtifactKind.MODEL, paths.final_model, root),

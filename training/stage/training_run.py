@@ -18,7 +18,7 @@ from training.checkpoints.metrics import MetricsFile
 from training.checkpoints.provenance import FILE, write_provenance
 from training.loop.fit import fit
 from training.loop.reference import save_reference, with_reference
-from training.loop.start import prepare
+from training.loop.start import TEACHER, prepare
 from training.observer import Observer, Observers
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def run_training(
     references: Path | None = None,
     rollouts: Path | None = None,
     resources: JudgeResources | None = None,
+    teacher: Path | None = None,
 ) -> tuple[TrainResult, Split]:
     """Train and write every file.
 
@@ -105,6 +106,7 @@ def run_training(
             :func:`training.loop.reference.with_reference` (default: none is reused).
         rollouts: Folder of the rollouts that earlier attempts have committed.
         resources: What judges that reward may use.
+        teacher: Folder of a distillation's teacher (default: resolve its name).
 
     Raises:
         TrainingError: See :func:`training.loop.start.prepare`,
@@ -112,7 +114,7 @@ def run_training(
         OSError: A file cannot be written.
     """
     paths.split.parent.mkdir(parents=True, exist_ok=True)
-    start = prepare(model, train, records, folder, clock, paths.split.parent)
+    start = prepare(model, train, records, folder, clock, paths.split.parent, teacher)
     train = start.train
     observer.check_stop()
     start = with_reference(start, train, observer, resume, references, paths.exchange)
@@ -149,5 +151,7 @@ def run_training(
         "split": {"train": len(start.split.train), "held_out": len(start.split.held_out)},
         "result": to_mapping(result),
     }
+    if TEACHER in start.identity:
+        facts["teacher_sha256"] = start.identity[TEACHER]
     write_provenance(paths.provenance, facts)
     return result, start.split

@@ -47,6 +47,7 @@ _NAMED = {
     stage_pb2.INPUT_ROLE_BASELINE_PREDICTIONS: ("baseline_predictions", ""),
     stage_pb2.INPUT_ROLE_SOURCE_CHECKPOINT: ("source_checkpoint", ""),
     stage_pb2.INPUT_ROLE_SOURCE_DATASET: ("source_dataset", "dataset.jsonl"),
+    stage_pb2.INPUT_ROLE_TEACHER: ("teacher", ""),
 }
 """Input of the stage job by role of a named artifact, with the file as in :data:`_INPUTS`."""
 

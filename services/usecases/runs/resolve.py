@@ -49,6 +49,7 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     for i, reward in enumerate(rewards):
         field = f"spec.train.grpo.rewards[{i}].judge"
         spec = _with_reward(spec, i, await _with_model(conn, project, reward, field))
+    spec = await _with_teacher(conn, project, spec)
     judges = [
         await _with_model(conn, project, judge, f"spec.judges[{i}]")
         for i, judge in enumerate(spec.judges)
@@ -119,6 +120,16 @@ def _with_reward(spec: RunSpec, place: int, judge: JudgeSpec) -> RunSpec:
     rewards[place] = dataclasses.replace(rewards[place], judge=judge)
     grpo = dataclasses.replace(spec.train.grpo, rewards=rewards)
     return dataclasses.replace(spec, train=dataclasses.replace(spec.train, grpo=grpo))
+
+
+async def _with_teacher(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
+    """Return the spec with the version of a distillation's teacher fixed. Raises ``NotFound``."""
+    if spec.train is None or spec.train.distill is None:
+        return spec
+    distill = spec.train.distill
+    teacher = await models.resolve(conn, project, distill.teacher, "spec.train.distill.teacher")
+    distill = dataclasses.replace(distill, teacher=teacher.versioned_name)
+    return dataclasses.replace(spec, train=dataclasses.replace(spec.train, distill=distill))
 
 
 async def _with_predictions(

@@ -38,6 +38,8 @@ class InputRole(enum.StrEnum):
     """The checkpoint of another run, from which the starting model is made."""
     SOURCE_DATASET = "SOURCE_DATASET"
     """The dataset of that run, where it started from a preset, whose tokenizer comes from it."""
+    TEACHER = "TEACHER"
+    """The model that a distillation learns from."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ async def stage_inputs(
 ) -> Inputs:
     """Return the inputs of a stage.
 
-    TRAIN reads the dataset, the starting model, if it is imported or that of another run, and
-    imported models that reward; INFER the trained or starting model, the dataset, the split and
-    imported eval sets; JUDGE the predictions and, for the expected answers, dataset, split and eval
-    sets. A run that only judges takes these from the run that it judges. A model of the hub and a
-    preset are not artifacts: the stage process gets them by name.
+    TRAIN reads the dataset, the starting model, if it is imported or that of another run, imported
+    models that reward, and the teacher of a distillation; INFER the trained or starting model, the
+    dataset, the split and imported eval sets; JUDGE the predictions and, for the expected answers,
+    dataset, split and eval sets. A run that only judges takes these from the run that it judges. A
+    model of the hub and a preset are not artifacts: the stage process gets them by name.
     """
     inputs = Inputs()
     spec = run.resolved_spec
@@ -101,6 +103,11 @@ async def stage_inputs(
             inputs.named += await _checkpoint_inputs(conn, run)
         return inputs
     inputs.artifacts += start
+    if stage.kind is StageKind.TRAIN:
+        inputs.named += [
+            NamedInput(InputRole.TEACHER, "", model)
+            for model in await _find_imported(conn, run, spec.teacher)
+        ]
     inputs.named += await _checkpoint_inputs(conn, run)
     return inputs
 

@@ -316,6 +316,12 @@ class RunSpec:
         grpo = self.train.grpo if self.train is not None else None
         return [] if grpo is None else grpo.judges
 
+    @property
+    def teacher(self) -> str | None:
+        """Name of the model that a training learns from; None for methods without one."""
+        distill = self.train.distill if self.train is not None else None
+        return None if distill is None else distill.teacher
+
     def stage_kinds(self) -> list[StageKind]:
         """Return the kinds of this run's stages, in execution order."""
         if self.predictions is not None:

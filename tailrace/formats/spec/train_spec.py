@@ -9,7 +9,7 @@ from typing import ClassVar
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import Violation, exactly_one, key
 from tailrace.formats.spec.grpo_spec import GrpoSpec
-from tailrace.formats.spec.methods import ACCUMULATION, DpoSpec, KtoSpec, SftSpec
+from tailrace.formats.spec.methods import ACCUMULATION, DistillSpec, DpoSpec, KtoSpec, SftSpec
 
 MAX_STEPS = 100_000_000
 """Largest number of optimizer steps."""
@@ -159,7 +159,7 @@ class MeshSpec:
 class TrainSpec:
     """The TRAIN stage: a method and what every method shares."""
 
-    METHODS: ClassVar[tuple[str, ...]] = ("sft", "dpo", "kto", "grpo")
+    METHODS: ClassVar[tuple[str, ...]] = ("sft", "dpo", "kto", "grpo", "distill")
     """Keys of the training methods; the first is the default."""
 
     RENAMED: ClassVar[dict[str, str]] = {
@@ -180,6 +180,7 @@ class TrainSpec:
     dpo: DpoSpec | None = key("Learning from preferences.", default=None)
     kto: KtoSpec | None = key("Learning from feedback.", default=None)
     grpo: GrpoSpec | None = key("Learning from rewards.", default=None)
+    distill: DistillSpec | None = key("Learning from a teacher.", default=None)
     adapter: AdapterSpec | None = key(
         "Adapter to train next to frozen weights (default: train all weights).", default=None
     )
@@ -377,7 +378,7 @@ class TrainSpec:
     def _method_violations(self, path: str) -> list[Violation]:
         """Return the violations of shared keys that a method does not take."""
         violations: list[Violation] = []
-        if self.sft is not None:
+        if self.sft is not None or self.distill is not None:
             return violations
         if self.packing:
             rows = (

@@ -14,9 +14,11 @@ import pytest
 from services.domain.content.model import Model
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.domain.run import RunState
+from services.domain.stage import StageState
 from services.usecases.content import datasets, models
 from services.usecases.content.promotion import Promotion, history_of, promote, set_alias
 from services.usecases.stages.complete import complete_stage
+from services.usecases.stages.inputs import InputRole
 from tailrace.formats.spec.run_spec import StageKind
 from tests.unit.services.driver import CALLER, Driver
 from tests.unit.services.usecases.stored_content import make_context
@@ -156,3 +158,32 @@ async def test_promotions_at_the_same_time_get_different_versions(driver: Driver
         *(promoted(driver, run_id, force=True, reason="x") for run_id in ("a", "b", "c"))
     )
     assert sorted(model.version for model in made) == [1, 2, 3]
+
+
+async def test_a_distillation_reads_the_version_of_its_teacher(driver: Driver) -> None:
+    for run_id in ("a", "b"):
+        await finish(driver, run_id, run_id.encode(), cache=False)
+        await promoted(driver, run_id, force=True, reason="x")
+    runs = {}
+    for run_id, teacher in (("c", "support@1"), ("d", "support")):
+        train = {"max_steps": 10, "distill": {"teacher": f"models/{teacher}"}}
+        await driver.create(run_id, train=train, infer=None, judges=None)
+        order = await driver.start(run_id)
+        (named,) = order.inputs.named
+        runs[run_id] = ((await driver.get(run_id)), named)
+        await driver.complete(order)
+    for version, run_id in ((1, "c"), (2, "d")):
+        view, named = runs[run_id]
+        train_spec = view.run.resolved_spec.train
+        assert train_spec is not None
+        assert train_spec.distill is not None
+        assert train_spec.distill.teacher == f"models/support@{version}"
+        model = await models.get(driver.context, CALLER, f"models/support@{version}")
+        assert (named.role, named.artifact.listing) == (InputRole.TEACHER, model.artifact.listing)
+    # The teacher's content is a part of the key: another version trains another model.
+    assert runs["c"][0].stages[0].stage.cache_key != runs["d"][0].stages[0].stage.cache_key
+    again = {"max_steps": 10, "distill": {"teacher": "models/support@2"}}
+    view = await driver.create("e", train=again, infer=None, judges=None)
+    assert view.stages[0].stage.state is StageState.SKIPPED
+    with pytest.raises(NotFound, match="nope"):
+        await driver.create("f", train={"max_steps": 1, "distill": {"teacher": "models/nope"}})

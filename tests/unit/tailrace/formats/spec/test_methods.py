@@ -90,3 +90,13 @@ def complaints(**train: Any) -> dict[str, str]:
     with pytest.raises(SpecError) as error:
         parse(TrainSpec, {"max_steps": 10, **train}, "train")
     return {v.field: v.description for v in error.value.violations}
+
+
+def test_distillation_learns_from_what_fine_tuning_does_and_names_an_imported_teacher() -> None:
+    content = {"max_steps": 10, "packing": True, "distill": {"teacher": "models/big"}}
+    spec = parse(TrainSpec, content, "train")
+    assert (spec.method, spec.dataset_kinds) == ("distill", TrainSpec(max_steps=1).dataset_kinds)
+    assert complaints(distill={}).keys() == {"train.distill.teacher"}
+    for teacher in ("distilgpt2", "runs/a", "/tmp/folder"):
+        problem = complaints(distill={"teacher": teacher})["train.distill.teacher"]
+        assert "tailrace models import FOLDER" in problem

@@ -1,0 +1,34 @@
+"""The divergence of a distillation and its derivative are those of TRL's GKD with beta 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from trl.experimental.gkd import gkd_trainer
+
+from training.objectives.divergence import forward_divergences
+
+GKD: Any = gkd_trainer
+
+
+def test_loss_and_derivative_equal_those_of_trl() -> None:
+    generator = np.random.default_rng(3)
+    student, teacher = (generator.normal(0, 3, (2, 7, 50)).astype(np.float32) for _ in range(2))
+    weights = generator.integers(0, 2, (2, 7)).astype(np.float32)
+    leaf = torch.tensor(student, requires_grad=True)
+    labels = torch.tensor(np.where(weights > 0, 1, -100))
+    expected = GKD.GKDTrainer.generalized_jsd_loss(leaf, torch.tensor(teacher), labels, beta=0)
+    expected.backward()
+
+    def loss(logits: jax.Array) -> jax.Array:
+        values = forward_divergences(logits, jnp.asarray(teacher), weights).values
+        return jnp.sum(values) / weights.sum()
+
+    value, slopes = jax.value_and_grad(loss)(jnp.asarray(student))
+    np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-6)
+    assert leaf.grad is not None
+    np.testing.assert_allclose(slopes, leaf.grad.numpy(), atol=1e-6)

@@ -1,0 +1,89 @@
+"""Divergences of a model's distributions from a teacher's.
+
+Shapes: B rows, T tokens, V tokens that both models know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from training.objectives.losses import scores_by_block
+
+Score = Callable[[jax.Array], jax.Array]
+"""Function of hidden states for logits."""
+
+
+class Divergences(NamedTuple):
+    """Comparison with the teacher at each token, float32; 0 for tokens without a weight."""
+
+    values: jax.Array
+    """Divergences in nats, [B, T]."""
+    agreements: jax.Array
+    """1 where both models have the same likeliest token, else 0, [B, T]."""
+
+
+def forward_divergences(
+    logits: jax.Array, teacher_logits: jax.Array, weights: ArrayLike
+) -> Divergences:
+    """Return the Kullback-Leibler divergence of the model from its teacher at each token.
+
+    It is the sum over tokens of p · (log p - log q) for the teacher's p and the model's q, as
+    in Hinton et al. (arXiv:1503.02531). Both distributions are over the tokens that both models
+    embed: either may have rows beyond its tokenizer that no text has.
+
+    Args:
+        logits: Logits of the model, [..., T, ≥ V].
+        teacher_logits: Logits of the teacher, which get no derivative, [..., T, ≥ V].
+        weights: 1 for targets of a response and 0 elsewhere, [..., T].
+    """
+    size = min(logits.shape[-1], teacher_logits.shape[-1])
+    own = jax.nn.log_softmax(logits[..., :size].astype(jnp.float32))
+    fixed = jax.lax.stop_gradient(teacher_logits[..., :size]).astype(jnp.float32)
+    teacher = jax.nn.log_softmax(fixed)
+    values = jnp.sum(jnp.exp(teacher) * (teacher - own), axis=-1)
+    same = jnp.argmax(own, axis=-1) == jnp.argmax(teacher, axis=-1)
+    learnt = jnp.asarray(weights) > 0
+    return Divergences(
+        jnp.where(learnt, values, 0), jnp.where(learnt, same, False).astype(jnp.float32)
+    )
+
+
+def blockwise_forward_divergences(
+    score: Score,
+    teacher_score: Score,
+    hidden: jax.Array,
+    teacher_hidden: jax.Array,
+    weights: ArrayLike,
+) -> Divergences:
+    """Return :func:`forward_divergences` of both scores, a block of logits at a time.
+
+    The derivative is computed as in
+    :func:`training.objectives.losses.blockwise_cross_entropy`, under the same condition.
+
+    Args:
+        score: Function of the model.
+        teacher_score: Function of the teacher.
+        hidden: Hidden states of the model, [B, T, C].
+        teacher_hidden: Those of the teacher, [B, T, D].
+        weights: See :func:`forward_divergences`.
+    """
+    width = hidden.shape[-1]
+    fixed = jax.lax.stop_gradient(teacher_hidden).astype(hidden.dtype)
+    states = jnp.concatenate([hidden, fixed], axis=-1)
+
+    def scores_of(states: jax.Array, _: jax.Array, weights: jax.Array) -> Divergences:
+        teacher_states = jax.lax.stop_gradient(states[..., width:])
+        return forward_divergences(
+            score(states[..., :width]), teacher_score(teacher_states), weights
+        )
+
+    targets = jnp.zeros(hidden.shape[:-1], jnp.int32)
+    scores, zeros = scores_by_block(
+        scores_of, lambda scores: scores.values, states, targets, weights
+    )
+    return Divergences(scores.values + zeros, scores.agreements)
