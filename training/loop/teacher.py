@@ -108,10 +108,7 @@ def first_difference(own: PreTrainedTokenizerBase, other: PreTrainedTokenizerBas
         if mine == theirs:
             continue
         token_id = next(i for i in sorted({*mine, *theirs}) if mine.get(i) != theirs.get(i))
-        texts = (
-            (repr(mine[token_id]) if token_id in mine else "missing"),
-            (repr(theirs[token_id]) if token_id in theirs else "missing"),
-        )
+        texts = [tokens.get(token_id, "missing") for tokens in (mine, theirs)]
         return f"{what} {token_id} is {texts[0]} in the model and {texts[1]} in the teacher"
     return ""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from trl.experimental.gkd import gkd_trainer
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+from trl.experimental.gkd import gkd_trainer  # noqa: E402  # its import warns otherwise
 
 from training.objectives.divergence import forward_divergences
 
