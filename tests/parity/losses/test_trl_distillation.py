@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-from trl.experimental.gkd import gkd_trainer  # noqa: E402  # its import warns otherwise
+from trl.experimental.gkd import gkd_trainer  # its import warns otherwise
 
 from training.objectives.divergence import forward_divergences
 
