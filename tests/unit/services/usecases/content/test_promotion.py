@@ -185,5 +185,6 @@ async def test_a_distillation_reads_the_version_of_its_teacher(driver: Driver) -
     again = {"max_steps": 10, "distill": {"teacher": "models/support@2"}}
     view = await driver.create("e", train=again, infer=None, judges=None)
     assert view.stages[0].stage.state is StageState.SKIPPED
+    unknown = {"max_steps": 10, "distill": {"teacher": "models/nope"}}
     with pytest.raises(NotFound, match="nope"):
-        await driver.create("f", train={"max_steps": 1, "distill": {"teacher": "models/nope"}})
+        await driver.create("f", train=unknown, infer=None, judges=None)
