@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 START_SECONDS = 600
@@ -21,10 +23,17 @@ class Racer:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    @property
-    def pid(self) -> int:
-        """Process id of the side."""
-        return self._process.pid
+    def peak_bytes(self) -> int:
+        """Return the largest number of resident bytes that the side has had.
+
+        Raises:
+            RuntimeError: The system does not report it.
+        """
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        peak = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        if peak is None:
+            raise RuntimeError("the system does not report peak memory")
+        return int(peak[1]) * 1024
 
     def run(self, steps: int) -> float:
         """Seconds of so many steps. Raises :class:`RuntimeError` when the side has ended."""

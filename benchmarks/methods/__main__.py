@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from benchmarks.methods.grpo_race import LIMITS, race
+from benchmarks.methods import dpo_race, grpo_race
+from benchmarks.methods.dpo_workload import SHAPES
 from benchmarks.table import run_cases
 
 if __name__ == "__main__":
-    cases = {f"grpo-{shape}": partial(race, shape) for shape in LIMITS}
+    cases = {f"grpo-{shape}": partial(grpo_race.race, shape) for shape in grpo_race.LIMITS}
+    cases |= {f"dpo-{shape}": partial(dpo_race.race, shape) for shape in SHAPES}
     sys.exit(run_cases("benchmarks.methods", __doc__, cases, ("trl", "peft")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,7 +40,7 @@ def race(shape: str, rounds: int) -> list[Bar]:
             for training in sides.values():
                 training.run(STEPS_PER_TURN)
         inputs = PeerInputs.load(Path(name))
-        peaks = {side: _peak_bytes(training.racer) for side, training in sides.items()}
+        peaks = {side: training.racer.peak_bytes() for side, training in sides.items()}
     samples = STEPS_PER_TURN * inputs.batch_size * inputs.n_samples
     rates = {
         side: [samples / turn.seconds for turn in training.turns]
@@ -64,12 +63,3 @@ def race(shape: str, rounds: int) -> list[Bar]:
             at_most=True,
         ),
     ]
-
-
-def _peak_bytes(racer: Racer) -> int:
-    """Return the peak of a side's resident bytes."""
-    status = Path(f"/proc/{racer.pid}/status").read_text(encoding="ascii")
-    peak = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    if peak is None:
-        raise RuntimeError("the system does not report peak memory")
-    return int(peak[1]) * 1024

@@ -48,8 +48,11 @@ class AlikeCollator(COLLATOR):  # type: ignore[misc]
         }
 
 
-class PeerTrainer(TRL.SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer with our learning rates, which reports the loss of each step."""
+class PacedTrainer:
+    """Base of a trainer of TRL with our learning rates, which reports the loss of each step."""
+
+    args: Any
+    optimizer: Any
 
     def __init__(self, rates: list[float], report: Callable[[float], None], **options: Any) -> None:
         self._rates = rates
@@ -68,7 +71,7 @@ class PeerTrainer(TRL.SFTTrainer):  # type: ignore[misc]
 
     def training_step(self, *arguments: Any, **options: Any) -> Any:
         """Keep the loss, before the update."""
-        loss = super().training_step(*arguments, **options)
+        loss: Any = super().training_step(*arguments, **options)  # type: ignore[misc]
         self._loss = loss.item()
         return loss
 
@@ -77,10 +80,14 @@ class PeerTrainer(TRL.SFTTrainer):  # type: ignore[misc]
         self._report(self._loss)
 
 
+class PeerTrainer(PacedTrainer, TRL.SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer at a pace."""
+
+
 class StepReporter(LIBRARY.TrainerCallback):  # type: ignore[misc]
     """Callback that reports the end of each step."""
 
-    def __init__(self, trainer: PeerTrainer, begin: Callable[[], None]) -> None:
+    def __init__(self, trainer: PacedTrainer, begin: Callable[[], None]) -> None:
         self._trainer = trainer
         self._begin = begin
 
@@ -144,7 +151,7 @@ def make_peer(
     return trainer
 
 
-def warm_up(trainer: PeerTrainer) -> None:
+def warm_up(trainer: Any) -> None:
     """Run one step's forward and backward pass, whose gradients are thrown away."""
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()
