@@ -44,7 +44,7 @@ CALLS: dict[str, Reason] = {
     ),
     "MODEL_NOT_FOUND": Reason(
         "NOT_FOUND",
-        "No imported model has this name.",
+        "No model, or no version of it, has this name; or it is deleted.",
         "`tailrace models list` names all; `import` creates one.",
     ),
     "BASELINE_NOT_FOUND": Reason(
@@ -80,6 +80,12 @@ CALLS: dict[str, Reason] = {
         "FAILED_PRECONDITION",
         "The run to promote trains no model, or its model folder has no valid config.json.",
         "Name a run with a TRAIN stage.",
+    ),
+    "MODEL_IN_USE": Reason(
+        "FAILED_PRECONDITION",
+        "Unfinished runs load the model to delete, or aliases refer to the version; the metadata "
+        "`dependents` lists them.",
+        "Move the aliases; wait for the runs to end, or cancel them.",
     ),
     "GATES_NOT_PASSED": Reason(
         "FAILED_PRECONDITION",

@@ -8,7 +8,7 @@ from services.api.rpc import Rpc, current_caller
 from services.domain.content.model import Model
 from services.domain.run import parse_run_name
 from services.runtime.off_loop import run_off_loop
-from services.usecases.content import models, promotion
+from services.usecases.content import model_deletion, models, promotion
 from services.usecases.context import Context
 from tailrace.v1 import model_pb2, model_pb2_grpc
 
@@ -61,6 +61,15 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             self._context, current_caller(), request.name, request.alias, request.version
         )
         return await self._with_aliases(model)
+
+    async def DeleteModel(
+        self, request: model_pb2.DeleteModelRequest, context: Rpc
+    ) -> model_pb2.DeleteModelResponse:
+        """Delete a version of a model, or all of them."""
+        await model_deletion.delete(
+            self._context, current_caller(), request.name, allow_missing=request.allow_missing
+        )
+        return model_pb2.DeleteModelResponse()
 
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, context: Rpc

@@ -61,6 +61,7 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "ModelService/ImportModel": _W,
     "ModelService/PromoteModel": _W,
     "ModelService/SetModelAlias": _W,
+    "ModelService/DeleteModel": _W,
     "ModelService/GetModel": _R,
     "ModelService/ListModels": _R,
     "FleetService/ListWorkers": _R,

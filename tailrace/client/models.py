@@ -117,6 +117,23 @@ def set_model_alias(name: str, alias: str, version: int) -> Unary[model_pb2.Mode
     return Unary(lambda channel: _Stub(channel).SetModelAlias, request)
 
 
+def delete_model(name: str, *, allow_missing: bool = False) -> Unary[model_pb2.DeleteModelResponse]:
+    """Delete a version of a model, or a model with all its versions and aliases.
+
+    Args:
+        name: ``models/ID`` for every version, ``models/ID@VERSION`` for one.
+        allow_missing: Succeed if there is no such model or version.
+
+    Raises:
+        NotFound: There is no such model or version.
+        FailedPrecondition: Unfinished runs use it, or aliases refer to the version.
+    """
+    request = model_pb2.DeleteModelRequest(
+        name=resource("models", name), allow_missing=allow_missing
+    )
+    return Unary(lambda channel: _Stub(channel).DeleteModel, request)
+
+
 def list_models(
     *, page_size: int = 0, limit: int | None = None
 ) -> Paged[model_pb2.ListModelsResponse, model_pb2.Model]:

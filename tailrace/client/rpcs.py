@@ -54,6 +54,7 @@ class Rpcs:
     list_models = Method(models.list_models)
     promote_model = Method(models.promote_model)
     set_model_alias = Method(models.set_model_alias)
+    delete_model = Method(models.delete_model)
 
     list_workers = Method(workers.list_workers)
     get_worker = Method(workers.get_worker)

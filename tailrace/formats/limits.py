@@ -312,6 +312,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "reason": _DESCRIPTION,
     },
     "SetModelAliasRequest": {"name": _NAME, "alias": _NAME},
+    "DeleteModelRequest": {"name": _NAME},
     "SeedDatasetRequest": {"dataset_id": _NAME},
     "ImportDatasetRequest": {"data": Bound(text=CHUNK_BYTES)},
     "ImportDatasetHeader": {"dataset_id": _NAME, "description": _DESCRIPTION},

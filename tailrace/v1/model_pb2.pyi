@@ -11,6 +11,7 @@ import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import tailrace.v1.artifact_pb2
 import tailrace.v1.evaluation_pb2
+import tailrace.v1.run_pb2
 import typing
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
@@ -96,6 +97,7 @@ class LineageStep(google.protobuf.message.Message):
     DATASET_FIELD_NUMBER: builtins.int
     METHOD_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
+    GATES_FIELD_NUMBER: builtins.int
     run: builtins.str
     """Run that trained (`runs/{run}`); empty for an imported model."""
     model: builtins.str
@@ -110,6 +112,10 @@ class LineageStep(google.protobuf.message.Message):
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.evaluation_pb2.JudgeScore]:
         """Scores of the run's judges, with their intervals."""
 
+    @property
+    def gates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.run_pb2.GateResult]:
+        """Results of the run's gates, in the spec's order."""
+
     def __init__(
         self,
         *,
@@ -119,8 +125,9 @@ class LineageStep(google.protobuf.message.Message):
         dataset: builtins.str = ...,
         method: builtins.str = ...,
         scores: collections.abc.Iterable[tailrace.v1.evaluation_pb2.JudgeScore] | None = ...,
+        gates: collections.abc.Iterable[tailrace.v1.run_pb2.GateResult] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "method", b"method", "model", b"model", "run", b"run", "scores", b"scores"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "gates", b"gates", "method", b"method", "model", b"model", "run", b"run", "scores", b"scores"]) -> None: ...
 
 global___LineageStep = LineageStep
 
@@ -308,3 +315,37 @@ class SetModelAliasRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["alias", b"alias", "name", b"name", "version", b"version"]) -> None: ...
 
 global___SetModelAliasRequest = SetModelAliasRequest
+
+@typing.final
+class DeleteModelRequest(google.protobuf.message.Message):
+    """Request of DeleteModel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`models/{model}` (every version) or `models/{model}@{version}`."""
+    allow_missing: builtins.bool
+    """True to succeed if there is no such model or version."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        allow_missing: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_missing", b"allow_missing", "name", b"name"]) -> None: ...
+
+global___DeleteModelRequest = DeleteModelRequest
+
+@typing.final
+class DeleteModelResponse(google.protobuf.message.Message):
+    """Response of DeleteModel."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___DeleteModelResponse = DeleteModelResponse

@@ -60,6 +60,11 @@ class ModelServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_model__pb2.SetModelAliasRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_model__pb2.Model.FromString,
                 _registered_method=True)
+        self.DeleteModel = channel.unary_unary(
+                '/tailrace.v1.ModelService/DeleteModel',
+                request_serializer=tailrace_dot_v1_dot_model__pb2.DeleteModelRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_model__pb2.DeleteModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -114,6 +119,19 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteModel(self, request, context):
+        """Deletes a version, or a model with all its versions and aliases.
+
+        The number of a deleted version is not used again. Lineages still name it, and runs that have
+        ended keep their results.
+        Errors: NOT_FOUND (MODEL_NOT_FOUND, unless allow_missing is set), INVALID_ARGUMENT,
+        FAILED_PRECONDITION (MODEL_IN_USE: unfinished runs start from it or judge with it, or aliases
+        refer to the version; the metadata `dependents` lists them).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +159,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.SetModelAlias,
                     request_deserializer=tailrace_dot_v1_dot_model__pb2.SetModelAliasRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'DeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModel,
+                    request_deserializer=tailrace_dot_v1_dot_model__pb2.DeleteModelRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_model__pb2.DeleteModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -279,6 +302,33 @@ class ModelService(object):
             '/tailrace.v1.ModelService/SetModelAlias',
             tailrace_dot_v1_dot_model__pb2.SetModelAliasRequest.SerializeToString,
             tailrace_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.ModelService/DeleteModel',
+            tailrace_dot_v1_dot_model__pb2.DeleteModelRequest.SerializeToString,
+            tailrace_dot_v1_dot_model__pb2.DeleteModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

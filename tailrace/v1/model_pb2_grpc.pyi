@@ -67,6 +67,19 @@ class ModelServiceStub:
     Errors: NOT_FOUND (MODEL_NOT_FOUND: the model or version), INVALID_ARGUMENT.
     """
 
+    DeleteModel: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.model_pb2.DeleteModelRequest,
+        tailrace.v1.model_pb2.DeleteModelResponse,
+    ]
+    """Deletes a version, or a model with all its versions and aliases.
+
+    The number of a deleted version is not used again. Lineages still name it, and runs that have
+    ended keep their results.
+    Errors: NOT_FOUND (MODEL_NOT_FOUND, unless allow_missing is set), INVALID_ARGUMENT,
+    FAILED_PRECONDITION (MODEL_IN_USE: unfinished runs start from it or judge with it, or aliases
+    refer to the version; the metadata `dependents` lists them).
+    """
+
 class ModelServiceAsyncStub:
     """Models that runs can start from."""
 
@@ -114,6 +127,19 @@ class ModelServiceAsyncStub:
     """Moves an alias of a model to a version, in one step, and returns that version; version 0
     removes the alias. A repetition changes nothing.
     Errors: NOT_FOUND (MODEL_NOT_FOUND: the model or version), INVALID_ARGUMENT.
+    """
+
+    DeleteModel: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.model_pb2.DeleteModelRequest,
+        tailrace.v1.model_pb2.DeleteModelResponse,
+    ]
+    """Deletes a version, or a model with all its versions and aliases.
+
+    The number of a deleted version is not used again. Lineages still name it, and runs that have
+    ended keep their results.
+    Errors: NOT_FOUND (MODEL_NOT_FOUND, unless allow_missing is set), INVALID_ARGUMENT,
+    FAILED_PRECONDITION (MODEL_IN_USE: unfinished runs start from it or judge with it, or aliases
+    refer to the version; the metadata `dependents` lists them).
     """
 
 class ModelServiceServicer(metaclass=abc.ABCMeta):
@@ -173,6 +199,21 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
         """Moves an alias of a model to a version, in one step, and returns that version; version 0
         removes the alias. A repetition changes nothing.
         Errors: NOT_FOUND (MODEL_NOT_FOUND: the model or version), INVALID_ARGUMENT.
+        """
+
+    @abc.abstractmethod
+    def DeleteModel(
+        self,
+        request: tailrace.v1.model_pb2.DeleteModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.model_pb2.DeleteModelResponse, collections.abc.Awaitable[tailrace.v1.model_pb2.DeleteModelResponse]]:
+        """Deletes a version, or a model with all its versions and aliases.
+
+        The number of a deleted version is not used again. Lineages still name it, and runs that have
+        ended keep their results.
+        Errors: NOT_FOUND (MODEL_NOT_FOUND, unless allow_missing is set), INVALID_ARGUMENT,
+        FAILED_PRECONDITION (MODEL_IN_USE: unfinished runs start from it or judge with it, or aliases
+        refer to the version; the metadata `dependents` lists them).
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

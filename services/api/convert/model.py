@@ -9,7 +9,7 @@ from services.api.convert.values import timestamp
 from services.domain.content.model import AliasMove, Model
 from services.usecases.content.promotion import LineageStep
 from tailrace.protomap import from_stored
-from tailrace.v1 import evaluation_pb2, model_pb2
+from tailrace.v1 import evaluation_pb2, model_pb2, run_pb2
 
 
 def model_to_proto(model: Model, aliases: Sequence[str] = ()) -> model_pb2.Model:
@@ -30,6 +30,7 @@ def model_to_proto(model: Model, aliases: Sequence[str] = ()) -> model_pb2.Model
 def lineage_to_proto(step: LineageStep) -> model_pb2.LineageStep:
     """Return the message of a training on the way to a model."""
     spec = None if step.run is None else step.run.resolved_spec
+    gates = (step.run.gates or []) if step.run else []
     return model_pb2.LineageStep(
         run=step.run.name if step.run else "",
         model=step.model,
@@ -37,6 +38,7 @@ def lineage_to_proto(step: LineageStep) -> model_pb2.LineageStep:
         dataset=(spec.dataset or "") if spec else "",
         method=spec.train.method if spec and spec.train else "",
         scores=[from_stored(evaluation_pb2.JudgeScore, score) for score in step.scores],
+        gates=[from_stored(run_pb2.GateResult, gate) for gate in gates],
     )
 
 

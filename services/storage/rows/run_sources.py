@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.run import RunState
+from services.domain.run import RUN_TERMINAL, Run, RunState
 from services.storage.engine.columns import metadata
-from services.storage.rows.runs import runs
+from services.storage.rows.runs import COLUMNS, run_of, runs
 
 run_sources = sa.Table(
     "run_sources",
@@ -39,3 +40,23 @@ async def add_all(conn: AsyncConnection, sources: Mapping[str, str]) -> None:
 async def list_queued(conn: AsyncConnection, source_uid: str) -> list[str]:
     """Return the uids of the QUEUED runs that start from a run's model, oldest first."""
     return [row.run_uid for row in await conn.execute(_QUEUED, {"source": source_uid})]
+
+
+async def page_unfinished(
+    conn: AsyncConnection, project: str, texts: Sequence[str], *, after: str, limit: int
+) -> list[Run]:
+    """Return runs that are not terminal and start from another run or hold a text in their specs.
+
+    They are in the order of their uids, those after ``after``.
+    """
+    spec = sa.cast(runs.c.resolved_spec, sa.Text)
+    is_sourced = sa.exists().where(run_sources.c.run_uid == runs.c.uid)
+    holds = [spec.contains(json.dumps(text), autoescape=True) for text in texts]
+    query = sa.select(*COLUMNS).where(
+        runs.c.project == project,
+        runs.c.state.not_in(RUN_TERMINAL),
+        runs.c.uid > after,
+        sa.or_(is_sourced, *holds),
+    )
+    rows = (await conn.execute(query.order_by(runs.c.uid).limit(limit))).mappings()
+    return [run_of(row) for row in rows]

@@ -103,17 +103,27 @@ async def resolve(
             )
     if version is None:
         return await store.get(conn, project, reference.model_id)
-    return await once_per_database(conn, store.get, project, reference.model_id, version)
+    # The files of a version never change, but another control plane may have deleted it.
+    await store.require_live(conn, project, reference.model_id, version)
+    return await once_per_database(conn, store.get_stored, project, reference.model_id, version)
 
 
 async def pinned(conn: AsyncConnection, project: str, source: str) -> Model:
     """Return the version that a resolved spec names.
 
-    Specs of earlier releases name none: their models had a single version.
+    It may be deleted once the run has ended, see :mod:`services.usecases.content.model_deletion`.
+    """
+    model_id, version = pinned_version(source)
+    return await once_per_database(conn, store.get_stored, project, model_id, version)
+
+
+def pinned_version(source: str) -> tuple[str, int]:
+    """Return the id and version of a model that a resolved spec names.
+
+    Specs of earlier releases name no version: their models had a single one.
     """
     reference = ModelReference.parse(source, "spec.model.source")
-    model_id, version = reference.model_id, reference.version or 1
-    return await once_per_database(conn, store.get, project, model_id, version)
+    return reference.model_id, reference.version or 1
 
 
 async def list_newest(

@@ -18,9 +18,9 @@ from services.domain.names import description_violations, id_violations
 from services.domain.run import Run, RunModel, RunState
 from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.columns import utc_now
-from services.storage.engine.locks import advisory_lock
 from services.storage.rows import model_aliases, runs, stages
 from services.storage.rows import models as store
+from services.usecases.content.models import pinned
 from services.usecases.context import Context
 from services.usecases.runs.model_source import SourceRun, find_source, run_model
 from tailrace.formats.model.files import document_limit
@@ -81,7 +81,7 @@ async def promote(context: Context, caller: Caller, command: Promotion) -> Model
         run, artifact = await _promotable(conn, caller.project, command)
     architecture = await _architecture(context.blobs, artifact)
     async with context.database.write() as conn:
-        await _lock(conn, caller.project, command.model_id)
+        await store.lock(conn, caller.project, command.model_id)
         newest = await store.find_newest(conn, caller.project, command.model_id)
         if newest is not None and newest.run_uid == run.uid:
             return newest
@@ -91,7 +91,7 @@ async def promote(context: Context, caller: Caller, command: Promotion) -> Model
             architecture,
             artifact,
             utc_now(),
-            version=1 if newest is None else newest.version + 1,
+            version=await store.next_version(conn, caller.project, command.model_id),
             run_uid=run.uid,
             force_reason=command.reason if command.force else "",
         )
@@ -112,7 +112,7 @@ async def set_alias(context: Context, caller: Caller, name: str, alias: str, ver
     if violations:
         raise InvalidInput(violations)
     async with context.database.write() as conn:
-        await _lock(conn, caller.project, reference.model_id)
+        await store.lock(conn, caller.project, reference.model_id)
         model = await store.get(conn, caller.project, reference.model_id, version or None)
         await model_aliases.move(conn, caller.project, reference.model_id, alias, version)
     return model
@@ -170,9 +170,7 @@ async def _beginning(conn: AsyncConnection, project: str, run: Run) -> _Beginnin
         other = await find_source(conn, project, name)
         return _Beginning(str(RunModel(other.run.run_id, other.step)), other.run)
     if source is not None and source.startswith("models/"):
-        reference = ModelReference.parse(source, "spec.model.source")
-        # Specs of earlier releases have no version: there was one alone.
-        model = await store.get(conn, project, reference.model_id, reference.version or 1)
+        model = await pinned(conn, project, source)
         return _Beginning(model.versioned_name, await _run_of(conn, model), model)
     preset = spec.preset if spec else None
     return _Beginning(source or preset or "")
@@ -232,7 +230,3 @@ async def _architecture(blobs: BlobStore, artifact: Artifact) -> str:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         problem = f"{artifact.name}: {CONFIG_FILE} names no architecture"
         raise FailedPrecondition("NO_MODEL", problem) from error
-
-
-async def _lock(conn: AsyncConnection, project: str, model_id: str) -> None:
-    await advisory_lock(conn, f"model:{project}:{model_id}")

@@ -23,6 +23,7 @@ from services.runtime.relay_queue import HOLD
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox, requests, run_sources, runs, stages
+from services.usecases.content import model_uses
 from services.usecases.context import Context
 from services.usecases.runs.admission import admit
 from services.usecases.runs.lifecycle import LockedRun
@@ -214,11 +215,16 @@ async def plan_run(
 ) -> tuple[Run, list[Stage]]:
     """Return the run to create and its stages; the first is PENDING if it waits for another run.
 
-    ``lock`` keeps that run from ending before the transaction does. Errors are those of
+    ``lock`` keeps that run from ending before the transaction does, and imported models that are
+    named from being deleted. Errors are those of
     :func:`resolve_spec` and :meth:`SourceRun.is_ready`.
     """
     project, now = new_run.project, utc_now()
+    if lock:
+        await model_uses.keep_models(conn, project, new_run.spec)
     spec = await resolve_spec(conn, project, new_run.spec)
+    if run_model(spec) is not None:
+        await model_uses.require_models(conn, project, spec)
     spec = await with_template_date(conn, context.blobs, project, spec, now)
     run = Run(
         uid=new_run_uid(),

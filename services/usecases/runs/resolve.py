@@ -65,7 +65,8 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
         for i, gate in enumerate(spec.gates)
     ]
     spec = dataclasses.replace(spec, gates=gates)
-    source = spec.model.source if spec.model else None
+    # Predictions of another run name the version that generated them, which may be deleted.
+    source = spec.model.source if spec.model and spec.predictions is None else None
     if source is not None and spec.model is not None and models.is_imported(source):
         model = await models.resolve(conn, project, source)
         if spec.model.adapter is AdapterUse.CONTINUE:

@@ -10,6 +10,7 @@ from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
 from services.runtime.wakeups import OUTBOX
 from services.storage.rows import requests, runs
+from services.usecases.content.model_uses import keep_models, require_models
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import (
     LockedRun,
@@ -36,7 +37,7 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
 
     Raises:
         InvalidInput: The request id is not valid.
-        NotFound: The run does not exist.
+        NotFound: The run, or a model that it loads, does not exist.
         AlreadyExists: The request id was used for another run (REQUEST_ID_REUSED).
         FailedPrecondition: The run is not FAILED or CANCELLED, or has all results
             (RUN_NOT_RETRYABLE), or the run whose model it starts from was not retried
@@ -68,8 +69,14 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
 
 
 async def _lock_source(conn: AsyncConnection, project: str, run_id: str) -> SourceRun | None:
-    """Lock the run whose model a run starts from, if there is one, before the run itself."""
-    name = run_model((await runs.get(conn, project, run_id)).resolved_spec)
+    """Lock the run whose model a run starts from, if there is one, before the run itself.
+
+    Keeps the models that the run loads. Raises ``NotFound`` for one that is deleted.
+    """
+    spec = (await runs.get(conn, project, run_id)).resolved_spec
+    await keep_models(conn, project, spec)
+    await require_models(conn, project, spec)
+    name = run_model(spec)
     return None if name is None else await find_source(conn, project, name, lock=True)
 
 

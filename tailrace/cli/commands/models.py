@@ -19,6 +19,7 @@ from tailrace.cli.options import (
     connect,
     content_id,
 )
+from tailrace.cli.run_report.scores import gate_outcome
 from tailrace.cli.show import output
 from tailrace.transfer import download_artifact
 from tailrace.transfer.model_folder import model_files
@@ -151,6 +152,28 @@ def alias(
         _print(model, as_json)
 
 
+@app.command("delete")
+def delete(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Id or name (`models/…`): the whole model, or with `@VERSION` one version.",
+        ),
+    ],
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Succeed if there is no such model or version.")
+    ] = False,
+    server: Server = None,
+) -> None:
+    """Delete a version of a model, or a model with its versions and aliases.
+
+    Refused while unfinished runs use it, or while aliases refer to the version.
+    """
+    with connect(server) as client:
+        client.delete_model(name, allow_missing=allow_missing)
+
+
 @app.command("lineage")
 def lineage(name: Name, server: Server = None, as_json: Json = False) -> None:
     """Show the trainings that led to a version, with their scores, and the moves of its aliases."""
@@ -163,10 +186,10 @@ def lineage(name: Name, server: Server = None, as_json: Json = False) -> None:
         return
     rows = [
         (step.model or "-", step.run or "-", step.method or "-", step.base or "-",
-         step.dataset or "-", _scores(step))
+         step.dataset or "-", _scores(step), _gates(step))
         for step in model.lineage
     ]  # fmt: skip
-    heads = ["MODEL", "RUN", "METHOD", "STARTED FROM", "DATASET", "SCORES"]
+    heads = ["MODEL", "RUN", "METHOD", "STARTED FROM", "DATASET", "SCORES", "GATES"]
     output.print_table(heads, rows)
     if model.alias_history:
         output.console().print()
@@ -228,6 +251,10 @@ def _scores(step: model_pb2.LineageStep) -> str:
         for score in step.scores
         if score.HasField("score") and score.model_role != evaluation_pb2.MODEL_ROLE_BASE
     )
+
+
+def _gates(step: model_pb2.LineageStep) -> str:
+    return "; ".join(f"{gate.name} {gate_outcome(gate)}" for gate in step.gates)
 
 
 def _print(model: model_pb2.Model, as_json: bool) -> None:

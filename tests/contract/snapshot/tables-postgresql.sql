@@ -145,6 +145,7 @@ CREATE TABLE models (
   create_time TIMESTAMP WITH TIME ZONE NOT NULL,
   run_uid VARCHAR(32),
   force_reason TEXT NOT NULL,
+  delete_time TIMESTAMP WITH TIME ZONE,
   CONSTRAINT pk_models PRIMARY KEY (project, model_id, version),
   CONSTRAINT fk_models_project_artifacts FOREIGN KEY(project, artifact_digest) REFERENCES artifacts (project, digest),
   CONSTRAINT fk_models_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid)

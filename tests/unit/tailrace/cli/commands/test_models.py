@@ -60,8 +60,13 @@ def test_versions_aliases_lineage_and_download(
     folder = tmp_path / "copy"
     tailrace("models", "download", "aliased@prod", "-o", folder, *arguments)
     assert (folder / "config.json").read_bytes() == (model / "config.json").read_bytes()
+    refused = tailrace("models", "delete", "aliased@1", *arguments)
+    assert refused.code == 3
+    assert "models/aliased@prod" in refused.err
     removed = tailrace("models", "alias", "aliased", "prod", "0", *arguments)
     assert removed.out.split() == ["removed:", "models/aliased@prod"]
+    assert tailrace("models", "delete", "aliased@1", *arguments).code == 0
+    assert tailrace("models", "delete", "aliased", "--allow-missing", *arguments).code == 0
     refused = tailrace("models", "promote", "nothing", "aliased", *arguments)
     assert refused.code == 3
     assert "runs/nothing does not exist" in refused.err
