@@ -61,7 +61,7 @@ def test_versions_aliases_lineage_and_download(
     tailrace("models", "download", "aliased@prod", "-o", folder, *arguments)
     assert (folder / "config.json").read_bytes() == (model / "config.json").read_bytes()
     refused = tailrace("models", "delete", "aliased@1", *arguments)
-    assert refused.code == 3
+    assert refused.code == 4
     assert "models/aliased@prod" in refused.err
     removed = tailrace("models", "alias", "aliased", "prod", "0", *arguments)
     assert removed.out.split() == ["removed:", "models/aliased@prod"]
