@@ -115,11 +115,14 @@ def _settings(options: argparse.Namespace) -> _Settings:
         model = dataclasses.replace(model, chat_template_kwargs=kwargs)
     train = train or TrainSpec(max_steps=1, eval_fraction=0.0)
     sft = train.sft or SftSpec()
+    if train.distill is not None:
+        # A distillation encodes its examples as fine-tuning does.
+        sft = SftSpec(train.distill.overlong, train.distill.train_on)
     changes = {name: getattr(options, name) for name in ("train_on", "overlong")}
     changes["allow_special_tokens"] = options.allow_special_tokens or None
     sft = dataclasses.replace(sft, **{k: v for k, v in changes.items() if v is not None})
     length = options.max_seq_length or train.max_seq_length
-    train = dataclasses.replace(train, sft=sft, max_seq_length=length)
+    train = dataclasses.replace(train, sft=sft, distill=None, max_seq_length=length)
     return _Settings(model, train, options.template_date)
 
 

@@ -337,6 +337,6 @@ def _nothing_left(total: str, encoding: Encoding, totals: Totals) -> DataError:
     if totals.untrained == 0:
         return DataError(f"all {total} were dropped: raise max_seq_length")
     return DataError(
-        f"none of {total} has a token to learn with train.sft.train_on: {encoding.train_on}: "
+        f"none of {total} has a token to learn with train_on: {encoding.train_on}: "
         "choose another one, or give messages a weight of 1"
     )

@@ -88,7 +88,7 @@ def untrainable_error(turns: int, examples: int, total: str, train_on: TrainOn) 
     """
     ways = "override it by a template that marks the assistant's text with {% generation %}"
     if train_on in (TrainOn.ALL_ASSISTANT, TrainOn.COMPLETION):
-        ways = f"set train.sft.train_on: last_assistant, or {ways}"
+        ways = f"set train_on: last_assistant, or {ways}"
     return DataError(
         f"{turns} assistant turns in {examples} of {total} cannot be learnt: the model's chat "
         "template renders them in another way inside a conversation than at its end (it leaves "

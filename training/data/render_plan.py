@@ -104,7 +104,7 @@ class Planner:
         if len(located) > _MAX_TURNS and not template.marks_answers:
             refusal = (
                 f"has {len(located)} turns to learn, at most {_MAX_TURNS} are located in a chat "
-                "template that does not mark them with {% generation %}: set train.sft.train_on: "
+                "template that does not mark them with {% generation %}: set train_on: "
                 "last_assistant, or override the template by one that marks them"
             )
             located = []

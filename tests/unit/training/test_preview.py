@@ -151,6 +151,20 @@ def test_lines_that_the_template_refuses_are_counted(
     assert "four" in output
 
 
+def test_a_distillation_is_seen_as_its_training_encodes_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "model: {preset: gpt2-nano}\ntrain: {max_steps: 1, max_seq_length: 32, "
+        "distill: {teacher: models/t, train_on: everything}}\n"
+    )
+    seen = document(folder, capsys, "--config", str(config), "--examples", "1")
+    assert seen["train_on"] == "everything"
+    flags = ("--config", str(config), "--train-on", "completion")
+    assert document(folder, capsys, *flags)["train_on"] == "completion"
+
+
 def test_a_strict_preview_shows_the_totals_and_then_the_refusal_of_a_training(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

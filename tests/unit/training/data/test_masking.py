@@ -232,7 +232,7 @@ def test_turns_that_a_template_changes_afterwards_are_reported() -> None:
 def test_the_error_for_such_turns_counts_them_and_names_the_ways_out() -> None:
     error = str(untrainable_error(3, 2, "500 examples", ALL))
     assert error.startswith("3 assistant turns in 2 of 500 examples cannot be learnt: ")
-    assert "set train.sft.train_on: last_assistant, or override it by a template" in error
+    assert "set train_on: last_assistant, or override it by a template" in error
     assert "last_assistant" not in str(untrainable_error(1, 1, "1 example", LAST))
 
 
