@@ -188,7 +188,7 @@ def test_turns_that_the_template_rewrites_are_refused_with_the_way_out() -> None
         encode_records([chat("q", "a"), record], format_, Encoding(128))
     message = str(caught.value)
     assert "1 assistant turns in 1 of 2 examples cannot be learnt" in message
-    assert "with train_on: last_assistant" in message
+    assert "set train_on: last_assistant" in message
     assert "The first is x (messages[1])" in message
     encoding = Encoding(128, train_on=TrainOn.LAST_ASSISTANT)
     encoded = encode_records([record], format_, encoding)
