@@ -1,4 +1,4 @@
-"""Learning from preferences and from rewards, on a whole stack.
+"""Learning from preferences, rewards and a teacher, on a whole stack.
 
 tests/chaos kills a training between its answers and its update.
 """
@@ -79,3 +79,19 @@ def test_a_run_learns_from_rewards_and_publishes_its_rollouts(stack: Stack, tmp_
     assert "Answers of step 3" in page.read_text()
     kinds = {json.loads(line).get("adversarial") for line in shown.out.splitlines()}
     assert kinds == {None, "empty", "prompt", "marker", "long", "candidates"}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+def test_a_promoted_model_teaches_another(stack: Stack) -> None:
+    with stack.client() as client:
+        source = until_terminal(client, client.create_run(train_only(10)).name, 240)
+        client.promote_model(source.name, "tutor", force=True, reason="a teacher")
+        train = {"distill": {"teacher": "models/tutor"}, "eval_every_steps": 10, "seed": 7}
+        run = client.create_run(train_only(10, train=train))
+        run = until_terminal(client, run.name, 240)
+        assert state(run) == "succeeded", run
+        metrics = list(client.stream_metrics(run.name))
+    assert run.resolved_spec.train.distill.teacher == "models/tutor@1"
+    points = {point.name: point.value for batch in metrics for point in batch.points}
+    assert points["eval_teacher_kl"] == pytest.approx(points["eval_loss"])
