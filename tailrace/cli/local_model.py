@@ -21,7 +21,8 @@ from tailrace.cli.show import output
 from tailrace.formats.wording import describe
 from tailrace.transfer import download_artifact
 
-_NEEDED = ("training", "jax", "transformers", "starlette", "uvicorn")
+_NEEDED = ("training", "jax", "transformers")
+_SERVING = ("starlette", "uvicorn")
 _MODELS, _RUNS = "models/", "runs/"
 
 
@@ -93,11 +94,23 @@ def require_serving() -> None:
     Raises:
         CommandError: A part is not installed; the message says how to get it.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    _require((*_NEEDED, *_SERVING), "training")
+
+
+def require_export(*, gguf: bool) -> None:
+    """Require the training library, with ``gguf`` also the package that writes GGUF files.
+
+    Raises ``CommandError`` as :func:`require_serving`.
+    """
+    _require((*_NEEDED, "gguf") if gguf else _NEEDED, "training,gguf" if gguf else "training")
+
+
+def _require(names: Sequence[str], extras: str) -> None:
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise CommandError(
-            f"{', '.join(missing)} cannot be imported: models run here with the extra `training` "
-            "(pip install 'tailrace[training]')"
+            f"{', '.join(missing)} cannot be imported: models are used here with `{extras}` "
+            f"(pip install 'tailrace[{extras}]')"
         )
 
 
