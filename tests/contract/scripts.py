@@ -9,9 +9,17 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from training import eval_generate, import_gguf, judge, preview, random_gpt2, train_jax
+from training import (
+    eval_generate,
+    export_model,
+    import_gguf,
+    judge,
+    preview,
+    random_gpt2,
+    train_jax,
+)
 
-PROGRAMS = (train_jax, eval_generate, judge, preview, import_gguf, random_gpt2)
+PROGRAMS = (train_jax, eval_generate, judge, preview, import_gguf, export_model, random_gpt2)
 
 
 def text() -> str:

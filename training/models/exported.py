@@ -98,9 +98,7 @@ def export_adapter(folder: Path, output: Path, dtype: ExportDtype) -> None:
         )
     entries, start = read_file_header(source / WEIGHTS_NAME)
     specs = {
-        name: TensorSpec(
-            entry.tensor.shape, DTYPES.get(dtype) or FLOATS[entry.tensor.dtype]
-        )
+        name: TensorSpec(entry.tensor.shape, DTYPES.get(dtype) or FLOATS[entry.tensor.dtype])
         for name, entry in entries.items()
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -115,7 +113,8 @@ def export_adapter(folder: Path, output: Path, dtype: ExportDtype) -> None:
 
 def require_fit(name: str, values: NDArray[np.float32], dtype: np.dtype[Any]) -> None:
     """Raise :class:`ModelConfigError` for values that are too large for a type."""
-    limit = float(ml_dtypes.finfo(dtype).max)
+    finfo: Any = ml_dtypes.finfo
+    limit = float(finfo(dtype).max)
     largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
     if largest > limit:
         raise ModelConfigError(

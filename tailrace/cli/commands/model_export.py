@@ -1,4 +1,4 @@
-"""``tailrace models export``: files of a model for other tools, made where the command is called."""
+"""``tailrace models export``: files of a model for other tools, made on this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def export(
         typer.Option("--dtype", metavar="TYPE", help=f"Weights: {', '.join(ExportDtype)}."),
     ] = ExportDtype.SOURCE,
     gguf: Annotated[
-        bool, typer.Option("--gguf", help="Write a GGUF file for llama.cpp; needs the extra `gguf`.")
+        bool,
+        typer.Option("--gguf", help="Write a GGUF file for llama.cpp; needs the extra `gguf`."),
     ] = False,
     cache_dir: CacheDir = None,
     server: Server = None,

@@ -62,7 +62,7 @@ def add_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, size: 
 def require_same_tokens(file: GgufFile, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise :class:`ModelConfigError` unless a file's tokenizer gives the same tokens."""
     written = read_tokenizer(file)
-    special = [token for token in map(str, tokenizer.added_tokens_decoder.values())]
+    special = map(str, tokenizer.added_tokens_decoder.values())
     texts = [*_PROBES, *(f"a {token} b{token}c" for token in special)]
     for text in texts:
         tokens = tokenizer(text)["input_ids"]

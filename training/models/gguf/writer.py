@@ -81,9 +81,7 @@ def _architecture_name(model: Model) -> str:
     return name
 
 
-def _add_settings(
-    writer: GGUFWriter, name: str, model: Model
-) -> dict[str, NDArray[np.float32]]:
+def _add_settings(writer: GGUFWriter, name: str, model: Model) -> dict[str, NDArray[np.float32]]:
     """Add the metadata of an architecture; return its tensors that are not parameters."""
     config = model.config
     writer.add_block_count(config.num_hidden_layers)
@@ -155,9 +153,7 @@ def _type(exported: ExportedModel, parameter: str) -> np.dtype[Any]:
     return np.dtype(np.float32) if is_vector or dtype.itemsize > 4 else dtype
 
 
-def _announce(
-    writer: GGUFWriter, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> None:
+def _announce(writer: GGUFWriter, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     import gguf
 
     kinds = gguf.GGMLQuantizationType

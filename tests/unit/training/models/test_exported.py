@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tailrace.formats.model.export import ExportDtype
+from tests.unit.training.models.gguf.test_tokenizer import PIECES, read
 from training.data.tokenizer import load_tokenizer
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.loop.final_model import save_folder
@@ -56,7 +58,7 @@ def test_values_that_are_too_large_are_named(tmp_path: Path, tokenizer: Any) -> 
     params = model.init(3)
     params["model.norm.weight"] = params["model.norm.weight"] * 1e6
     save_folder(tmp_path / "source", model, params, tokenizer)
-    with pytest.raises(ModelConfigError, match="model.norm.weight has values up to 1e"):
+    with pytest.raises(ModelConfigError, match=r"model\.norm\.weight has values up to 1e"):
         export_merged(tmp_path / "source", tmp_path / "out", ExportDtype.FLOAT16)
 
 
@@ -64,6 +66,24 @@ def test_a_model_without_an_adapter(tmp_path: Path, tokenizer: Any) -> None:
     source = saved(tmp_path / "source", tokenizer)
     with pytest.raises(ModelNotFoundError, match="has no adapter"):
         export_adapter(source, tmp_path / "out", ExportDtype.SOURCE)
+
+
+def test_the_adapter_alone(tmp_path: Path, tokenizer: Any) -> None:
+    source = saved(tmp_path / "source", tokenizer)
+    adapter = source / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    matrix = np.arange(64, dtype=np.float32).reshape(2, 32)
+    save_file({name: matrix}, str(adapter / "adapter_model.safetensors"))
+    export_adapter(source, tmp_path / "out", ExportDtype.FLOAT16)
+    values = load_file(str(tmp_path / "out/adapter_model.safetensors"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert values[name].dtype == np.float16
+    np.testing.assert_array_equal(values[name], matrix)
 
 
 ROPE = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
@@ -134,3 +154,14 @@ def test_half_of_the_bytes(dtype: ExportDtype, tmp_path: Path, tokenizer: Any) -
     _, wanted = load_model(tmp_path / "folder")
     name = "model.embed_tokens.weight"
     np.testing.assert_array_equal(values[name], wanted[name])
+
+
+def test_sentencepiece_tokenizers_come_back(tmp_path: Path, tokenizer: Any) -> None:
+    pieces = read(tmp_path, tokenizer, extra=PIECES)
+    source = saved(tmp_path / "source", pieces)
+    path = tmp_path / "written.gguf"
+    pieces = load_tokenizer(source)
+    write_gguf(path, ExportedModel.open(source, ExportDtype.SOURCE), pieces)
+    written = read_tokenizer(GgufFile(path))
+    for text in ("hello world", "a  hollow hell", "h\u00e9\n<|end|>"):
+        assert written(text) == pieces(text)
