@@ -1,4 +1,4 @@
-"""``tailrace models chat`` and ``models serve``: models that run where the command is called."""
+"""``tailrace models chat``, ``serve`` and ``export``: models used where the command is called."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.local_model import cache_folder, local_model, replace_process, require_serving
+from tailrace.cli.local_model import (
+    cache_folder,
+    local_model,
+    replace_process,
+    require_export,
+    require_serving,
+)
 from tailrace.cli.options import Json, Server
+from tailrace.formats.model.export import ExportDtype, ExportForm
 
 ModelSource = Annotated[
     str,
@@ -193,6 +200,42 @@ def serve(
     arguments += [f"--allow-host={host_name}" for host_name in allow_host or []]
     # Not an argument: those are in the list of processes.
     replace_process("training.serve", arguments, {"TAILRACE_API_KEY": api_key} if api_key else {})
+
+
+def export(
+    model: ModelSource,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUTPUT", help="New folder, or with --gguf a new file."),
+    ],
+    form: Annotated[
+        ExportForm,
+        typer.Option(
+            "--form",
+            metavar="FORM",
+            help=f"{', '.join(ExportForm)}: the whole model, or its LoRA adapter alone.",
+        ),
+    ] = ExportForm.MERGED,
+    dtype: Annotated[
+        ExportDtype,
+        typer.Option("--dtype", metavar="TYPE", help=f"Weights: {', '.join(ExportDtype)}."),
+    ] = ExportDtype.SOURCE,
+    gguf: Annotated[
+        bool,
+        typer.Option("--gguf", help="Write a GGUF file for llama.cpp; needs the extra `gguf`."),
+    ] = False,
+    cache_dir: CacheDir = None,
+    server: Server = None,
+) -> None:
+    """Write a model as a folder, an adapter or a GGUF file for other tools.
+
+    It runs on this machine, with the extra `training`; MODEL is fetched once.
+    """
+    require_export(gguf=gguf)
+    local = local_model(model, server, cache_dir)
+    arguments = [f"--model={local.source}", f"--output={target}", f"--form={form}"]
+    arguments += [f"--dtype={dtype}", f"--name={model}", *(["--gguf"] if gguf else [])]
+    replace_process("training.export_model", arguments)
 
 
 def _model(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.commands import model_export, model_serving
+from tailrace.cli.commands import model_serving
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import (
     ContentId,
@@ -229,7 +229,7 @@ def download(
         output.print_fields([("model", f"{model.name}@{model.version}"), ("folder", folder)])
 
 
-app.command("export")(model_export.export)
+app.command("export")(model_serving.export)
 app.command("chat")(model_serving.chat)
 app.command("serve")(model_serving.serve)
 
