@@ -66,6 +66,8 @@ def _export_gguf(folder: Path, output: Path, dtype: ExportDtype) -> None:
     from training.models.exported import ExportedModel
     from training.models.gguf.writer import write_gguf
 
+    # The package reports each file that it writes.
+    logging.getLogger("gguf").setLevel(logging.WARNING)
     if output.exists():
         raise OutputError(f"{output} exists: give another --output")
     part = output.with_name(f"{output.name}.part")
