@@ -6,9 +6,16 @@ from typing import Any
 import pytest
 
 from tests.unit.training.models.test_exported import saved
+from training import export_model
 from training.export_model import main
 from training.models.folder import load_model
 from training.models.gguf.file import GgufFile
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX is imported here already."""
+    monkeypatch.setattr(export_model, "prepare_process", lambda _: None)
 
 
 def test_a_file_and_a_folder(tmp_path: Path, tokenizer: Any) -> None:
