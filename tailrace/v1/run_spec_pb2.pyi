@@ -161,6 +161,7 @@ class _PolicyLoss:
 class _PolicyLossEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PolicyLoss.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     POLICY_LOSS_UNSPECIFIED: _PolicyLoss.ValueType  # 0
+    """Not set: the default."""
     POLICY_LOSS_GRPO: _PolicyLoss.ValueType  # 1
     """Mean over the tokens of an answer, then over answers (Shao et al., arXiv:2402.03300)."""
     POLICY_LOSS_DR_GRPO: _PolicyLoss.ValueType  # 2
@@ -172,6 +173,7 @@ class PolicyLoss(_PolicyLoss, metaclass=_PolicyLossEnumTypeWrapper):
     """Aggregation of the losses of tokens."""
 
 POLICY_LOSS_UNSPECIFIED: PolicyLoss.ValueType  # 0
+"""Not set: the default."""
 POLICY_LOSS_GRPO: PolicyLoss.ValueType  # 1
 """Mean over the tokens of an answer, then over answers (Shao et al., arXiv:2402.03300)."""
 POLICY_LOSS_DR_GRPO: PolicyLoss.ValueType  # 2
@@ -187,6 +189,7 @@ class _RatioLevel:
 class _RatioLevelEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RatioLevel.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     RATIO_LEVEL_UNSPECIFIED: _RatioLevel.ValueType  # 0
+    """Not set: the default."""
     RATIO_LEVEL_TOKEN: _RatioLevel.ValueType  # 1
     """One ratio a token."""
     RATIO_LEVEL_SEQUENCE: _RatioLevel.ValueType  # 2
@@ -196,6 +199,7 @@ class RatioLevel(_RatioLevel, metaclass=_RatioLevelEnumTypeWrapper):
     """Level of the ratio between the model's probabilities and those at sampling."""
 
 RATIO_LEVEL_UNSPECIFIED: RatioLevel.ValueType  # 0
+"""Not set: the default."""
 RATIO_LEVEL_TOKEN: RatioLevel.ValueType  # 1
 """One ratio a token."""
 RATIO_LEVEL_SEQUENCE: RatioLevel.ValueType  # 2
@@ -209,6 +213,7 @@ class _RewardScale:
 class _RewardScaleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RewardScale.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     REWARD_SCALE_UNSPECIFIED: _RewardScale.ValueType  # 0
+    """Not set: the default."""
     REWARD_SCALE_GROUP: _RewardScale.ValueType  # 1
     """Standard deviation of the group's rewards."""
     REWARD_SCALE_BATCH: _RewardScale.ValueType  # 2
@@ -220,6 +225,7 @@ class RewardScale(_RewardScale, metaclass=_RewardScaleEnumTypeWrapper):
     """Divisor of the rewards' differences from the mean of their group."""
 
 REWARD_SCALE_UNSPECIFIED: RewardScale.ValueType  # 0
+"""Not set: the default."""
 REWARD_SCALE_GROUP: RewardScale.ValueType  # 1
 """Standard deviation of the group's rewards."""
 REWARD_SCALE_BATCH: RewardScale.ValueType  # 2
@@ -235,6 +241,7 @@ class _PreflightMode:
 class _PreflightModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PreflightMode.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     PREFLIGHT_MODE_UNSPECIFIED: _PreflightMode.ValueType  # 0
+    """Not set: the default."""
     PREFLIGHT_MODE_OFF: _PreflightMode.ValueType  # 1
     """Nothing is sampled before the first step."""
     PREFLIGHT_MODE_WARN: _PreflightMode.ValueType  # 2
@@ -246,6 +253,7 @@ class PreflightMode(_PreflightMode, metaclass=_PreflightModeEnumTypeWrapper):
     """Consequence of what the samples of the starting model show."""
 
 PREFLIGHT_MODE_UNSPECIFIED: PreflightMode.ValueType  # 0
+"""Not set: the default."""
 PREFLIGHT_MODE_OFF: PreflightMode.ValueType  # 1
 """Nothing is sampled before the first step."""
 PREFLIGHT_MODE_WARN: PreflightMode.ValueType  # 2

@@ -107,6 +107,8 @@ global___Token = Token
 
 @typing.final
 class CreateTokenRequest(google.protobuf.message.Message):
+    """Request of CreateToken."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: builtins.int
@@ -126,6 +128,8 @@ global___CreateTokenRequest = CreateTokenRequest
 
 @typing.final
 class CreateTokenResponse(google.protobuf.message.Message):
+    """Response of CreateToken, the only one with the secret."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: builtins.int
@@ -149,6 +153,8 @@ global___CreateTokenResponse = CreateTokenResponse
 
 @typing.final
 class ListTokensRequest(google.protobuf.message.Message):
+    """Request of ListTokens."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
@@ -169,6 +175,8 @@ global___ListTokensRequest = ListTokensRequest
 
 @typing.final
 class ListTokensResponse(google.protobuf.message.Message):
+    """Response of ListTokens."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TOKENS_FIELD_NUMBER: builtins.int
@@ -191,6 +199,8 @@ global___ListTokensResponse = ListTokensResponse
 
 @typing.final
 class RevokeTokenRequest(google.protobuf.message.Message):
+    """Request of RevokeToken."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
