@@ -88,8 +88,15 @@ def check(figures: Figures, expected: Mapping[str, NDArray[Any]]) -> None:
     check_gradients(gradients, expected)
 
 
-@pytest.mark.parametrize("division", DIVISIONS)
-@pytest.mark.parametrize("case", BALANCED)
+@pytest.mark.parametrize(
+    ("case", "division"),
+    # The cases differ in their routing, which all divisions share.
+    [
+        *(("qwen3_moe", division) for division in DIVISIONS),
+        ("mixtral", "by_row"),
+        ("qwen3_moe_unnormalized", "whole"),
+    ],
+)
 def test_value_and_gradient(case: str, division: str) -> None:
     expected = load_file(GOLDENS / case / "balanced.safetensors")
     model, params = load_model(GOLDENS / case)
