@@ -34,7 +34,7 @@ class Token:
     digest: str
     """SHA-256 of the whole text, in hex."""
     description: str
-    """Who or what holds it."""
+    """Holder and purpose, in the words of its creator."""
     scopes: tuple[Scope, ...]
     """Rights, sorted."""
     create_time: datetime

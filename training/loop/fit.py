@@ -78,7 +78,7 @@ def fit(
     require_fit(estimated, train, free_memory(trainer.layout))
     trained = trainer.train(start.weights, checkpoints, observer, resume, last)
     if train.grpo is None:
-        # The loss of sampled answers begins anew with each rollout.
+        # The loss of sampled answers starts again with each rollout.
         warn_if_worse(trained.progress)
     params = trainer.merge(trained, start.weights)
     save_trained(final_model, start, params, train.save_dtype)

@@ -29,7 +29,7 @@ _MAX_REASON = 10_000
 
 @dataclass(frozen=True)
 class JudgeResources:
-    """What judges of a training may use."""
+    """Models, endpoints and keys that the judges of a training may use."""
 
     models: Mapping[str, Path] = field(default_factory=dict)
     """Folders of judging models, by the judge's name."""
