@@ -12,22 +12,24 @@ import structlog
 from grpc_status import rpc_status
 
 from services.api.rpc import set_caller
-from services.domain.caller import Caller
+from services.domain.caller import LOCAL, Caller, Identity
 from services.domain.errors import DomainError, PermissionDenied, Unauthenticated
-from services.domain.scope import RULES, Scope
+from services.domain.scope import CLIENT_SCOPES, RULES, Scope
 from services.domain.token import id_of
 from services.error_status import status_of
 from services.interceptors import PACKAGE, Continuation
 from services.metrics import Metrics
+from services.projects import Projects
 from services.tokens import Tokens
+from tailrace.access import PROJECT_HEADER
 from tailrace.worker_token import FILE_NAME, VARIABLE, WorkerToken, bearer
 
 _log = structlog.get_logger(__name__)
 
 _WORKERS_ONLY = "StageService/"
 
-WORKER = Caller(scopes=frozenset({Scope.WORKER}))
-"""Caller with the worker token."""
+WORKER = Identity("worker", scopes=frozenset({Scope.WORKER}))
+"""Holder of the worker token."""
 
 _NO_TOKEN = (
     "only workers may call this, and the call did not carry the worker token of this control "
@@ -72,6 +74,7 @@ class AuthenticationInterceptor(_Interceptor):
         self,
         worker_token: WorkerToken,
         tokens: Tokens,
+        projects: Projects,
         metrics: Metrics,
         admission: Admission,
         *,
@@ -79,9 +82,10 @@ class AuthenticationInterceptor(_Interceptor):
     ) -> None:
         self._worker_token = worker_token
         self._tokens = tokens
+        self._projects = projects
         self._metrics = metrics
         self._admission = admission
-        self._anonymous = None if tokens_required else Caller()
+        self._anonymous = None if tokens_required else Identity(LOCAL, scopes=CLIENT_SCOPES)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -94,15 +98,17 @@ class AuthenticationInterceptor(_Interceptor):
         # The stubs declare each pair as `str`.
         metadata: Any = handler_call_details.invocation_metadata
         try:
-            caller = await self._caller(name, bearer(metadata))
+            identity = await self._identity(name, bearer(metadata))
+            caller = identity.caller(_project(metadata))
             self._require_scope(name, caller)
+            await self._projects.require(caller.project)
         except DomainError as error:
             return self._refused(name, error)
         set_caller(caller)
         return await continuation(handler_call_details)
 
-    async def _caller(self, name: str, text: str) -> Caller:
-        """Return the caller that a credential identifies.
+    async def _identity(self, name: str, text: str) -> Identity:
+        """Return the holder of a credential.
 
         Raises:
             Unauthenticated: The credential is missing or not valid.
@@ -116,7 +122,7 @@ class AuthenticationInterceptor(_Interceptor):
             raise Unauthenticated("WORKER_TOKEN", _NO_TOKEN)
         if not text:
             raise Unauthenticated("TOKEN_MISSING", _MISSING)
-        return await self._tokens.caller(text)
+        return await self._tokens.identity(text)
 
     def _require_scope(self, name: str, caller: Caller) -> None:
         """Raise an error unless the caller may call a method on this listener."""
@@ -147,3 +153,8 @@ class AuthenticationInterceptor(_Interceptor):
 
         # A unary handler is called with the request; a streaming one has not read it yet.
         return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _project(metadata: Any) -> str:
+    """Return the project that a call's metadata names; empty if it names none."""
+    return next((str(value) for key, value in metadata or () if key == PROJECT_HEADER), "")

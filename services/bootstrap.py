@@ -13,9 +13,9 @@ from datetime import timedelta
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from services.domain.caller import DEFAULT_PROJECT
 from services.domain.errors import DomainError
 from services.domain.scope import Scope
+from services.domain.token import ALL_PROJECTS
 from services.settings import Settings
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database
@@ -59,7 +59,7 @@ async def _create(settings: Settings, description: str, days: int | None) -> str
         await migrate_database(database)
         _token, text = await create_token(
             database,
-            DEFAULT_PROJECT,
+            ALL_PROJECTS,
             description=description,
             scopes=[Scope.ADMIN],
             expire_time=None if days is None else utc_now() + timedelta(days=days),

@@ -30,6 +30,7 @@ from services.loops.reconciler import Reconciler
 from services.loops.relay import Relay
 from services.loops.sweeper import Sweeper
 from services.metrics import Metrics
+from services.projects import Projects
 from services.reflection import add_reflection
 from services.settings import Settings
 from services.storage.blobs.folder import FolderBlobStore
@@ -102,6 +103,7 @@ class ControlPlane:
         self._health_monitor = HealthMonitor(self.context, self._broker, self._health, self.metrics)
         self._servicers = _servicers(self.context)
         self._tokens = Tokens(self.context)
+        self._projects = Projects(self.context)
         self._listeners: list[Listener] = []
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
@@ -190,6 +192,7 @@ class ControlPlane:
             AuthenticationInterceptor(
                 self._worker_token,
                 self._tokens,
+                self._projects,
                 self.metrics,
                 admission,
                 tokens_required=self.settings.tokens_required,

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from services.domain.caller import DEFAULT_PROJECT, Caller
+from services.domain.caller import Caller, Identity
 from services.domain.errors import Unauthenticated, Unavailable
 from services.domain.token import Token, id_of
 from services.storage.engine.columns import utc_now
@@ -54,8 +54,8 @@ class Tokens:
         self._next_record = 0.0
         self._open: dict[str, set[OpenCall]] = {}
 
-    async def caller(self, text: str) -> Caller:
-        """Return the caller that holds a token.
+    async def identity(self, text: str) -> Identity:
+        """Return the identity of a token's holder.
 
         Raises:
             Unauthenticated: There is no such token, or it is no longer in force (TOKEN_INVALID).
@@ -66,7 +66,7 @@ class Tokens:
         if token is None or not token.is_text(text) or not token.is_in_force(utc_now()):
             raise invalid_token()
         self._used.add(token.token_id)
-        return token.caller(DEFAULT_PROJECT)
+        return token.identity()
 
     @contextmanager
     def watch(self, caller: Caller) -> Iterator[OpenCall | None]:

@@ -19,6 +19,10 @@ class AccessError(ValueError):
     """Error of settings with which a server must not be called; names the way out."""
 
 
+PROJECT_HEADER = "tailrace-project"
+"""Metadata key of the project that a call is about."""
+
+
 @dataclass(frozen=True)
 class Access:
     """TLS files and token of a client; without them, plaintext and anonymous."""

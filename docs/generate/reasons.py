@@ -32,6 +32,11 @@ CALLS: dict[str, Reason] = {
     "RUN_NOT_FOUND": Reason(
         "NOT_FOUND", "No run has this id or uid.", "`tailrace runs list` names all runs."
     ),
+    "PROJECT_NOT_FOUND": Reason(
+        "NOT_FOUND",
+        "The project does not exist, or the caller has no role in it.",
+        "Choose another with --project or TAILRACE_PROJECT.",
+    ),
     "DATASET_NOT_FOUND": Reason(
         "NOT_FOUND",
         "No dataset, or no version of it, has this name.",

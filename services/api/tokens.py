@@ -5,7 +5,8 @@ from __future__ import annotations
 from services.api.convert.token import scopes_of, token_to_proto
 from services.api.convert.values import time
 from services.api.rpc import Rpc, current_caller
-from services.domain.token import parse_token_name
+from services.domain.scope import IN_ALL
+from services.domain.token import ALL_PROJECTS, parse_token_name
 from services.usecases.access import tokens
 from services.usecases.context import Context
 from tailrace.v1 import token_pb2, token_pb2_grpc
@@ -23,11 +24,12 @@ class TokenServicer(token_pb2_grpc.TokenServiceServicer):
         """Create a token and return its secret, once."""
         message = request.token
         expires = message.HasField("expire_time")
+        scopes = scopes_of(message)
         token, secret = await tokens.create_token(
             self._context.database,
-            current_caller().project,
+            ALL_PROJECTS if IN_ALL & set(scopes) else current_caller().project,
             description=message.description,
-            scopes=scopes_of(message),
+            scopes=scopes,
             expire_time=time(message.expire_time, "token.expire_time") if expires else None,
         )
         return token_pb2.CreateTokenResponse(token=token_to_proto(token), secret=secret)

@@ -1,13 +1,18 @@
-"""Caller of the API: on whose behalf a use case runs."""
+"""Caller of the API: on whose behalf a use case runs, and in which project."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from services.domain.scope import CLIENT_SCOPES, Scope
+from services.domain.errors import NotFound
+from services.domain.scope import CLIENT_SCOPES, Role, Scope, role_of
 
 DEFAULT_PROJECT = "default"
 """Project of clients that name none, and of the fleet, which serves all projects."""
+
+LOCAL = "local"
+"""Subject of a caller without a credential."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +22,66 @@ class Caller:
     project: str = DEFAULT_PROJECT
     """Project that owns what the call names and creates."""
     scopes: frozenset[Scope] = CLIENT_SCOPES
-    """Rights of the caller."""
+    """Rights of the caller in the project."""
     token_id: str = ""
     """Id of the caller's API token; empty for the worker token and for callers without a token."""
+    subject: str = LOCAL
+    """Who calls: ``token:ID``, ``oidc:ISSUER#SUB``, ``worker:NAME``, or :data:`LOCAL`."""
+
+    @property
+    def role(self) -> Role | None:
+        """Role of the caller in the project; ``None`` for a worker."""
+        return role_of(self.scopes)
+
+    @property
+    def is_cluster_admin(self) -> bool:
+        """True if the caller may act in every project, and manage projects and workers."""
+        return Scope.ADMIN in self.scopes
 
     @property
     def is_worker(self) -> bool:
         """True if the caller has the rights of a worker alone."""
         return self.scopes == {Scope.WORKER}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Holder of a credential, with all rights that it has, before a project is chosen."""
+
+    subject: str
+    """See :attr:`Caller.subject`."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Roles by project."""
+    scopes: frozenset[Scope] = frozenset()
+    """Rights in every project."""
+    token_id: str = ""
+    """Id of the API token; empty for other credentials."""
+
+    @property
+    def home(self) -> str:
+        """Project of calls that name none: the only one with a role, else ``default``."""
+        return next(iter(self.roles)) if len(self.roles) == 1 else DEFAULT_PROJECT
+
+    def caller(self, project: str = "") -> Caller:
+        """Return the caller in a project, or in :attr:`home` for an empty name.
+
+        Raises:
+            NotFound: The identity has no right in the project (PROJECT_NOT_FOUND).
+        """
+        chosen = project or self.home
+        role = self.roles.get(chosen)
+        scopes = self.scopes | (role.scopes if role else frozenset())
+        if not scopes:
+            raise unknown_project(chosen)
+        return Caller(chosen, scopes, self.token_id, self.subject)
+
+
+def unknown_project(project: str) -> NotFound:
+    """Return the error for a project that does not exist or in which the caller has no right.
+
+    The two cases must look the same.
+    """
+    return NotFound(
+        "PROJECT_NOT_FOUND",
+        f"projects/{project[:63]} does not exist, or you have no role in it: choose another",
+    )

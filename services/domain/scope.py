@@ -1,9 +1,9 @@
-"""Scopes of callers, and the scope that each method needs."""
+"""Scopes and roles of callers, and the scope that each method needs."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 
 class Scope(enum.StrEnum):
@@ -13,14 +13,53 @@ class Scope(enum.StrEnum):
     """Reads everything but tokens."""
     WRITE = "write"
     """READ, and creates and changes runs and content."""
+    TOKENS = "tokens"
+    """Manages the tokens of its project; includes no other scope."""
     ADMIN = "admin"
-    """WRITE, and manages workers and tokens."""
+    """All of these in every project, and manages projects and workers."""
     WORKER = "worker"
     """Acts as a worker; includes no other scope."""
 
 
+IN_ALL = frozenset({Scope.ADMIN, Scope.WORKER})
+"""Scopes that count in every project."""
+
+
+class Role(enum.StrEnum):
+    """Rights in one project."""
+
+    VIEWER = "viewer"
+    """Reads runs and content."""
+    EDITOR = "editor"
+    """VIEWER, and creates and changes runs and content."""
+    OWNER = "owner"
+    """EDITOR, and manages the tokens of the project."""
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """Scopes of a caller with the role."""
+        return _ROLE_SCOPES[self]
+
+
+_ROLE_SCOPES = {
+    Role.VIEWER: frozenset({Scope.READ}),
+    Role.EDITOR: frozenset({Scope.WRITE}),
+    Role.OWNER: frozenset({Scope.WRITE, Scope.TOKENS}),
+}
+
+
+def role_of(scopes: Collection[Scope]) -> Role | None:
+    """Return the highest role whose rights the scopes include; ``None`` for a worker's."""
+    if Scope.ADMIN in scopes or Scope.TOKENS in scopes:
+        return Role.OWNER
+    if Scope.WRITE in scopes:
+        return Role.EDITOR
+    return Role.VIEWER if Scope.READ in scopes else None
+
+
 _R = frozenset({Scope.READ, Scope.WRITE, Scope.ADMIN})
 _W = frozenset({Scope.WRITE, Scope.ADMIN})
+_O = frozenset({Scope.TOKENS, Scope.ADMIN})
 _A = frozenset({Scope.ADMIN})
 _S = frozenset({Scope.WORKER})
 

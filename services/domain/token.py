@@ -9,14 +9,17 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.domain.caller import Caller
+from services.domain.caller import Identity
 from services.domain.errors import InvalidInput
-from services.domain.scope import Scope
+from services.domain.scope import Role, Scope, role_of
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Characters of an id: 32 that are not mistaken for one another."""
 
 ID_LENGTH = 12
+
+ALL_PROJECTS = "-"
+"""Project of tokens whose rights count in every project (AIP-159)."""
 
 SECRET_BYTES = 32
 """Random bytes of a secret: 256 bits, so that a fast digest cannot be searched."""
@@ -31,6 +34,8 @@ class Token:
 
     token_id: str
     """The id in ``tokens/{token}``."""
+    project: str
+    """Project in which the rights count; :data:`ALL_PROJECTS` for every one."""
     digest: str
     """SHA-256 of the whole text, in hex."""
     description: str
@@ -59,9 +64,18 @@ class Token:
         """Return True unless the token is revoked or has expired."""
         return self.revoke_time is None and (self.expire_time is None or now < self.expire_time)
 
-    def caller(self, project: str) -> Caller:
-        """Return the caller that holds the token."""
-        return Caller(project, frozenset(self.scopes), self.token_id)
+    @property
+    def role(self) -> Role | None:
+        """Role in the project; ``None`` for a token of all projects."""
+        return None if self.project == ALL_PROJECTS else role_of(self.scopes)
+
+    def identity(self) -> Identity:
+        """Return the identity of the token's holder."""
+        subject = f"token:{self.token_id}"
+        role = self.role
+        if role is None:
+            return Identity(subject, scopes=frozenset(self.scopes), token_id=self.token_id)
+        return Identity(subject, {self.project: role}, token_id=self.token_id)
 
 
 def new_text() -> str:

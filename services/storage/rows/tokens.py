@@ -26,17 +26,17 @@ tokens = sa.Table(
     sa.Column("last_used_time", UtcDateTime),
     sa.Column("revoke_time", UtcDateTime),
 )
-"""API tokens, by the id in their text; the text itself is not stored."""
+"""API tokens, by the id in their text; the text itself is not stored. ``project`` is ``-`` for
+rights in every project."""
 
-_COLUMNS = [column for column in tokens.c if column.name != "project"]
-_SELECT = sa.select(*_COLUMNS)
+_SELECT = sa.select(tokens)
 
 
-async def add(conn: AsyncConnection, project: str, token: Token) -> None:
+async def add(conn: AsyncConnection, token: Token) -> None:
     """Store a new token."""
     row = {field: getattr(token, field) for field in token.__dataclass_fields__}
     row["scopes"] = [str(scope) for scope in token.scopes]
-    await conn.execute(sa.insert(tokens).values(project=project, **row))
+    await conn.execute(sa.insert(tokens).values(**row))
 
 
 async def find(conn: AsyncConnection, token_ids: Collection[str]) -> dict[str, Token]:

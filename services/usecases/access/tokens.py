@@ -49,6 +49,7 @@ async def create_token(
     text = new_text()
     token = Token(
         token_id=id_of(text) or "",
+        project=project,
         digest=digest(text),
         description=description,
         scopes=tuple(sorted(set(scopes))),
@@ -56,7 +57,7 @@ async def create_token(
         expire_time=expire_time,
     )
     async with database.write() as conn:
-        await store.add(conn, project, token)
+        await store.add(conn, token)
     return token, text
 
 

@@ -189,6 +189,14 @@ CREATE TABLE predictions (
   CONSTRAINT fk_predictions_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid)
 )
 
+CREATE TABLE projects (
+  project_id VARCHAR(63) NOT NULL,
+  description TEXT NOT NULL,
+  create_time DATETIME NOT NULL,
+  delete_time DATETIME,
+  CONSTRAINT pk_projects PRIMARY KEY (project_id)
+)
+
 CREATE TABLE requests (
   project VARCHAR(63) NOT NULL,
   method VARCHAR(32) NOT NULL,

@@ -17,13 +17,13 @@ import pytest
 from google.protobuf import descriptor_pool
 
 from services import tokens
-from services.domain.caller import DEFAULT_PROJECT
 from services.domain.scope import RULES, WORKER_LEASED, Scope
-from services.domain.token import id_of
+from services.domain.token import ALL_PROJECTS, id_of
 from services.server import SERVICES
+from services.storage.rows.projects import projects
 from services.usecases.access.tokens import create_token
 from tailrace import AsyncClient, errors
-from tailrace.access import Access
+from tailrace.access import PROJECT_HEADER, Access
 from tailrace.channel import connect_aio
 from tailrace.formats.service_url import sqlite_path
 from tailrace.retry import RetryPolicy
@@ -46,10 +46,15 @@ class Guarded:
         self.api = api
         self.address = api.plane.address
 
-    async def token(self, *scopes: Scope, expire_time: datetime | None = None) -> str:
+    async def token(
+        self,
+        *scopes: Scope,
+        project: str = ALL_PROJECTS,
+        expire_time: datetime | None = None,
+    ) -> str:
         _token, text = await create_token(
             self.api.plane.context.database,
-            DEFAULT_PROJECT,
+            project,
             description="of a test",
             scopes=scopes,
             expire_time=expire_time,
@@ -284,3 +289,32 @@ async def test_where_no_token_is_required_a_wrong_one_is_refused_all_the_same(
     async with AsyncClient(api.plane.address, access=Access(), retry=ONCE) as client:
         await client.list_pools()
     assert stage_pb2.DESCRIPTOR
+
+
+async def code_of(channel: Any, *metadata: tuple[str, str]) -> tuple[str, str, str]:
+    """The code, reason and message of ListRuns with metadata."""
+    try:
+        await run_pb2_grpc.RunServiceStub(channel).ListRuns(
+            run_pb2.ListRunsRequest(), metadata=metadata
+        )
+    except grpc.aio.AioRpcError as error:
+        return error.code().name, decoded(error)[0], str(error.details())
+    return "OK", "", ""
+
+
+async def test_a_token_of_a_project_knows_no_other(guarded: Guarded) -> None:
+    async with guarded.api.plane.context.database.write() as conn:
+        row = {"project_id": "vision", "description": "", "create_time": datetime.now(UTC)}
+        await conn.execute(projects.insert(), row)
+    own = await guarded.token(Scope.READ, project="vision")
+    every = await guarded.token(Scope.READ)
+    async with guarded.channel(own) as channel:
+        assert await code_of(channel) == await code_of(channel, (PROJECT_HEADER, "vision"))
+        assert (await code_of(channel))[0] == "OK"
+        code, reason, message = await code_of(channel, (PROJECT_HEADER, "default"))
+        assert (code, reason) == ("NOT_FOUND", "PROJECT_NOT_FOUND")
+        missing = await code_of(channel, (PROJECT_HEADER, "missing"))
+        assert missing == (code, reason, message.replace("default", "missing"))
+    async with guarded.channel(every) as channel:
+        assert (await code_of(channel, (PROJECT_HEADER, "vision")))[0] == "OK"
+        assert await code_of(channel, (PROJECT_HEADER, "missing")) == missing
