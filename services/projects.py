@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from services.domain.caller import DEFAULT_PROJECT, unknown_project
-from services.storage.rows import projects as store
+from services.storage.rows.access import projects as store
 from services.usecases.context import Context
 
 LOOK_SECONDS = 4.0

@@ -14,7 +14,7 @@ from services.domain.caller import Caller, Identity
 from services.domain.errors import Unauthenticated, Unavailable
 from services.domain.token import Token, id_of
 from services.storage.engine.columns import utc_now
-from services.storage.rows import tokens as store
+from services.storage.rows.access import tokens as store
 from services.usecases.context import Context
 
 _log = structlog.get_logger(__name__)

@@ -13,15 +13,14 @@ from services.storage.rows import (
     model_aliases,
     models,
     outbox,
-    projects,
     requests,
     run_sources,
     runs,
     stages,
-    tokens,
     versions,
     workers,
 )
+from services.storage.rows.access import projects, tokens
 
 __all__ = [
     "artifacts",

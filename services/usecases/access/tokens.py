@@ -13,7 +13,7 @@ from services.domain.scope import Scope
 from services.domain.token import Token, digest, id_of, new_text
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database
-from services.storage.rows import tokens as store
+from services.storage.rows.access import tokens as store
 from services.usecases.context import Context
 from tailrace.formats.schema import Violation
 

@@ -20,7 +20,7 @@ from services import tokens
 from services.domain.scope import RULES, WORKER_LEASED, Scope
 from services.domain.token import ALL_PROJECTS, id_of
 from services.server import SERVICES
-from services.storage.rows.projects import projects
+from services.storage.rows.access.projects import projects
 from services.usecases.access.tokens import create_token
 from tailrace import AsyncClient, errors
 from tailrace.access import PROJECT_HEADER, Access

@@ -1,0 +1,1 @@
+"""Rows on who may call: projects and API tokens."""
