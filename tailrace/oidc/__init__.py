@@ -1,0 +1,1 @@
+"""Logins with an OpenID provider: discovery, code flow, device flow, refreshed access tokens."""
