@@ -14,11 +14,19 @@ from grpc_status import rpc_status
 from services.api.rpc import set_caller
 from services.domain.caller import LOCAL, Caller, Identity
 from services.domain.errors import DomainError, PermissionDenied, Unauthenticated
-from services.domain.scope import CLIENT_SCOPES, RULES, Scope
+from services.domain.scope import (
+    ANY_PROJECT,
+    CLIENT_SCOPES,
+    NOT_FOR_SESSIONS,
+    PUBLIC,
+    RULES,
+    Scope,
+)
 from services.domain.token import id_of
 from services.error_status import status_of
 from services.interceptors import PACKAGE, Continuation
 from services.metrics import Metrics
+from services.oidc.verifier import Verifier, is_jwt
 from services.projects import Projects
 from services.tokens import Tokens
 from tailrace.access import PROJECT_HEADER
@@ -31,6 +39,11 @@ _WORKERS_ONLY = "StageService/"
 WORKER = Identity("worker", scopes=frozenset({Scope.WORKER}))
 """Holder of the worker token."""
 
+NOBODY = Identity("")
+"""Caller of a method that needs no credential."""
+
+_EXCHANGE = "SessionService/CreateSession"
+
 _NO_TOKEN = (
     "only workers may call this, and the call did not carry the worker token of this control "
     f"plane: set {VARIABLE} to a copy of the file that the control plane has under the same "
@@ -39,6 +52,9 @@ _NO_TOKEN = (
 _MISSING = (
     "this control plane asks for a token: `tailrace login` stores one, or TAILRACE_TOKEN_FILE "
     "names a file with it; an administrator makes it with `tailrace tokens create`"
+)
+_NO_OIDC = (
+    "this control plane knows no OpenID provider (TAILRACE_OIDC_FILE): log in with an API token"
 )
 _OTHER_LISTENER = (
     "workers reach this control plane by another port, with a certificate: set TAILRACE_SERVER to "
@@ -77,6 +93,7 @@ class AuthenticationInterceptor(_Interceptor):
         projects: Projects,
         metrics: Metrics,
         admission: Admission,
+        oidc: Verifier | None,
         *,
         tokens_required: bool,
     ) -> None:
@@ -85,6 +102,7 @@ class AuthenticationInterceptor(_Interceptor):
         self._projects = projects
         self._metrics = metrics
         self._admission = admission
+        self._oidc = oidc
         self._anonymous = None if tokens_required else Identity(LOCAL, scopes=CLIENT_SCOPES)
 
     async def intercept_service(
@@ -99,13 +117,29 @@ class AuthenticationInterceptor(_Interceptor):
         metadata: Any = handler_call_details.invocation_metadata
         try:
             identity = await self._identity(name, bearer(metadata))
-            caller = identity.caller(_project(metadata))
-            self._require_scope(name, caller)
-            await self._projects.require(caller.project)
+            caller = await self._caller(name, identity, _project(metadata))
         except DomainError as error:
             return self._refused(name, error)
-        set_caller(caller)
+        set_caller(caller, identity)
         return await continuation(handler_call_details)
+
+    async def _caller(self, name: str, identity: Identity, project: str) -> Caller:
+        """Return the caller of a method; raise an error unless it may be called."""
+        if name in ANY_PROJECT:
+            caller = identity.caller_anywhere()
+        elif name in PUBLIC:
+            caller = Caller(scopes=frozenset())
+        else:
+            caller = identity.caller(project)
+        self._require_scope(name, caller)
+        if identity.is_session and name in NOT_FOR_SESSIONS:
+            raise PermissionDenied(
+                "IS_SESSION",
+                f"{name} needs an API token or a login: what a session makes would outlive it",
+            )
+        if name not in ANY_PROJECT | PUBLIC:
+            await self._projects.require(caller.project)
+        return caller
 
     async def _identity(self, name: str, text: str) -> Identity:
         """Return the holder of a credential.
@@ -114,6 +148,8 @@ class AuthenticationInterceptor(_Interceptor):
             Unauthenticated: The credential is missing or not valid.
             Unavailable: The database does not answer.
         """
+        if name in PUBLIC:
+            return NOBODY
         if hmac.compare_digest(text.encode(), self._worker_token.value.encode()):
             return WORKER
         if not text and self._anonymous is not None:
@@ -122,12 +158,16 @@ class AuthenticationInterceptor(_Interceptor):
             raise Unauthenticated("WORKER_TOKEN", _NO_TOKEN)
         if not text:
             raise Unauthenticated("TOKEN_MISSING", _MISSING)
+        if id_of(text) is None and is_jwt(text):
+            if self._oidc is None:
+                raise Unauthenticated("TOKEN_INVALID", _NO_OIDC)
+            return await self._oidc.identity(text, is_login=name == _EXCHANGE)
         return await self._tokens.identity(text)
 
     def _require_scope(self, name: str, caller: Caller) -> None:
         """Raise an error unless the caller may call a method on this listener."""
         allowed = RULES.get(name, frozenset())
-        if not caller.scopes & allowed:
+        if not caller.scopes & allowed and name not in PUBLIC:
             if allowed == WORKER.scopes:
                 raise Unauthenticated("WORKER_TOKEN", _NO_TOKEN)
             needed = next((scope for scope in Scope if scope in allowed), Scope.ADMIN)

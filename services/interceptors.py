@@ -16,7 +16,7 @@ import structlog
 from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
-from services.api.rpc import current_caller
+from services.api.rpc import current_caller, current_identity
 from services.domain.errors import Code, DomainError, PermissionDenied
 from services.domain.lease import parse_token
 from services.domain.run import run_name
@@ -25,7 +25,7 @@ from services.error_status import internal_status, status_of
 from services.metrics import Metrics
 from services.request_limits import check_request, parse_request
 from services.runtime.off_loop import run_off_loop
-from services.tokens import Tokens, invalid_token
+from services.tokens import Tokens
 from tailrace.worker_token import LEASE_HEADER
 
 _log = structlog.get_logger(__name__)
@@ -198,7 +198,7 @@ class CallInterceptor(_Interceptor):
             self._metrics.open_streams.labels(name).inc()
         with (
             structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)),
-            self._tokens.watch(current_caller()) as open_call,
+            self._tokens.watch(current_identity(), stream=stream) as open_call,
         ):
             try:
                 yield
@@ -207,8 +207,7 @@ class CallInterceptor(_Interceptor):
                 await context.abort_with_status(rpc_status.to_status(status_of(error)))
             except (asyncio.CancelledError, GeneratorExit):
                 code = "CANCELLED"
-                if open_call is not None and open_call.is_refused:
-                    refusal = invalid_token()
+                if (refusal := open_call.refusal) is not None:
                     code = refusal.code.name
                     await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
                 raise

@@ -19,6 +19,7 @@ from services.api.eval_sets import EvalSetServicer
 from services.api.models import ModelServicer
 from services.api.rpc import Uploads
 from services.api.runs import RunServicer
+from services.api.sessions import SessionServicer
 from services.api.stages import StageServicer
 from services.api.tokens import TokenServicer
 from services.api.workers import FleetServicer
@@ -30,6 +31,9 @@ from services.loops.reconciler import Reconciler
 from services.loops.relay import Relay
 from services.loops.sweeper import Sweeper
 from services.metrics import Metrics
+from services.oidc.configuration import OidcConfiguration
+from services.oidc.configuration import load as load_oidc
+from services.oidc.verifier import Verifier
 from services.projects import Projects
 from services.reflection import add_reflection
 from services.settings import Settings
@@ -53,6 +57,8 @@ from tailrace.v1 import (
     model_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
     stage_pb2,
     stage_pb2_grpc,
     token_pb2,
@@ -73,6 +79,7 @@ SERVICES = tuple(
         evalset_pb2,
         model_pb2,
         run_pb2,
+        session_pb2,
         stage_pb2,
         token_pb2,
         worker_pb2,
@@ -96,12 +103,14 @@ class ControlPlane:
             ),
             blobs=FolderBlobStore(settings.data_dir, settings.min_free_bytes),
         )
+        oidc = load_oidc(settings.oidc_file) if settings.oidc_file is not None else None
+        self._oidc = Verifier(oidc) if oidc is not None else None
         self.metrics = Metrics()
         self._broker = Broker(settings.broker_url, timeout=settings.publish_timeout_seconds)
         # The stubs lack the asyncio flavour.
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._health_monitor = HealthMonitor(self.context, self._broker, self._health, self.metrics)
-        self._servicers = _servicers(self.context)
+        self._servicers = _servicers(self.context, oidc)
         self._tokens = Tokens(self.context)
         self._projects = Projects(self.context)
         self._listeners: list[Listener] = []
@@ -162,6 +171,8 @@ class ControlPlane:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        if self._oidc is not None:
+            await self._oidc.close()
         await self._broker.close()
         await self.metrics.close()
         await self.context.database.close()
@@ -195,6 +206,7 @@ class ControlPlane:
                 self._projects,
                 self.metrics,
                 admission,
+                self._oidc,
                 tokens_required=self.settings.tokens_required,
             ),
             CallInterceptor(self.metrics, self._tokens, partial(require_lease, self.context)),
@@ -251,7 +263,9 @@ class ControlPlane:
                 self.failed.set_exception(error)
 
 
-def _servicers(context: Context) -> list[tuple[Callable[[Any, Any], None], Any]]:
+def _servicers(
+    context: Context, oidc: OidcConfiguration | None
+) -> list[tuple[Callable[[Any, Any], None], Any]]:
     """Return each servicer with the function that adds it to a server."""
     uploads = Uploads(context.settings)
     return [
@@ -267,4 +281,8 @@ def _servicers(context: Context) -> list[tuple[Callable[[Any, Any], None], Any]]
         (model_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(context)),
         (baseline_pb2_grpc.add_BaselineServiceServicer_to_server, BaselineServicer(context)),
         (token_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(context)),
+        (
+            session_pb2_grpc.add_SessionServiceServicer_to_server,
+            SessionServicer(context, oidc),
+        ),
     ]

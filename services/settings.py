@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     require_tokens: bool | None = None
     """True if clients must present an API token; unset means true unless ``listen`` is on loopback,
     where every user of this machine is trusted, or ``insecure`` is set."""
+    oidc_file: Path | None = None
+    """JSON file with the OpenID provider whose tokens are accepted, and the roles that its claims
+    give; unset accepts API tokens alone. Read at the start."""
     plaintext_behind_proxy: bool = False
     """True to listen without TLS beyond loopback, because a proxy in front of it speaks TLS."""
     insecure: bool = False

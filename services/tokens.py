@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import structlog
 
-from services.domain.caller import Caller, Identity
-from services.domain.errors import Unauthenticated, Unavailable
-from services.domain.token import Token, id_of
+from services.domain.caller import Identity
+from services.domain.errors import DomainError, Unavailable
+from services.domain.token import Token, id_of, invalid_token
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import tokens as store
 from services.usecases.context import Context
@@ -30,16 +30,16 @@ _MAX_CACHED = 10_000
 
 
 class OpenCall:
-    """A stream that ends when its caller's token is revoked."""
+    """A stream that ends with its caller's credential."""
 
     def __init__(self, task: asyncio.Task[object] | None) -> None:
         self._task = task
-        self.is_refused = False
-        """True once the token is no longer in force."""
+        self.refusal: DomainError | None = None
+        """Error of the call once the credential is no longer in force."""
 
-    def refuse(self) -> None:
-        """Interrupt the call; its handler then reports :func:`invalid_token`."""
-        self.is_refused = True
+    def refuse(self, refusal: DomainError) -> None:
+        """Interrupt the call; its handler then reports the error."""
+        self.refusal = refusal
         if self._task is not None:
             self._task.cancel()
 
@@ -69,20 +69,27 @@ class Tokens:
         return token.identity()
 
     @contextmanager
-    def watch(self, caller: Caller) -> Iterator[OpenCall | None]:
-        """Watch the token of a stream's caller for the duration of the block."""
-        if not caller.token_id:
-            yield None
-            return
+    def watch(self, identity: Identity, *, stream: bool) -> Iterator[OpenCall]:
+        """Watch the credential of a call's caller for the duration of the block.
+
+        A call ends when the token is revoked, and a stream of responses when the OpenID provider's
+        token expires; an upload that has begun may go on.
+        """
         call = OpenCall(asyncio.current_task())
-        calls = self._open.setdefault(caller.token_id, set())
+        timer = None
+        if stream and identity.expire_time is not None:
+            seconds = (identity.expire_time - utc_now()).total_seconds()
+            timer = asyncio.get_running_loop().call_later(seconds, call.refuse, _expired())
+        calls = self._open.setdefault(identity.token_id, set()) if identity.token_id else set()
         calls.add(call)
         try:
             yield call
         finally:
             calls.discard(call)
             if not calls:
-                self._open.pop(caller.token_id, None)
+                self._open.pop(identity.token_id, None)
+            if timer is not None:
+                timer.cancel()
 
     async def run(self) -> None:
         """Follow the tokens of open streams and record uses until the shutdown."""
@@ -125,7 +132,7 @@ class Tokens:
             calls = list(self._open.get(token_id, ()))
             _log.warning("streams end with their token", token=token_id, streams=len(calls))
             for call in calls:
-                call.refuse()
+                call.refuse(invalid_token())
 
     async def _record_uses(self) -> None:
         if not self._used or time.monotonic() < self._next_record:
@@ -136,10 +143,8 @@ class Tokens:
             await store.record_use(conn, used, utc_now(), timedelta(seconds=USE_SECONDS))
 
 
-def invalid_token() -> Unauthenticated:
-    """Return the error of a token that is unknown, wrong, expired or revoked."""
-    return Unauthenticated(
-        "TOKEN_INVALID",
-        "the token is not valid: it is unknown, has expired or was revoked; an administrator makes "
-        "another with `tailrace tokens create`",
+def _expired() -> Unavailable:
+    """Return the error of a stream whose token has expired: clients open it again at its cursor."""
+    return Unavailable(
+        "LOGIN_EXPIRED", "the access token of this stream has expired: open it again with a new one"
     )

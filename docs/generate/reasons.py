@@ -24,6 +24,50 @@ _REPEAT = "Nothing: the SDK repeats the call."
 _WORKER_REPEATS = "Nothing: the worker does it."
 
 CALLS: dict[str, Reason] = {
+    "OIDC_TOKEN_INVALID": Reason(
+        "UNAUTHENTICATED",
+        "The token of the OpenID provider is not valid here; the message names the check.",
+        "`tailrace login --oidc` again; for another issuer or audience, correct "
+        "`TAILRACE_OIDC_FILE`.",
+    ),
+    "OIDC_OFF": Reason(
+        "FAILED_PRECONDITION",
+        "The control plane knows no OpenID provider.",
+        "Log in with an API token, or set `TAILRACE_OIDC_FILE` on the server.",
+    ),
+    "NO_ROLE": Reason(
+        "PERMISSION_DENIED",
+        "The login is valid, but its claims give no role.",
+        "An administrator maps claims to projects and roles in `TAILRACE_OIDC_FILE`.",
+    ),
+    "ISSUER_UNAVAILABLE": Reason(
+        "UNAVAILABLE",
+        "The keys of the OpenID provider cannot be fetched.",
+        "Try again in a minute; the control plane's log names the cause.",
+    ),
+    "LOGIN_EXPIRED": Reason(
+        "UNAVAILABLE",
+        "The access token of an open stream has expired.",
+        "Nothing: the SDK opens the stream again with a new token, at its cursor.",
+    ),
+    "NONCE_MISMATCH": Reason(
+        "UNAUTHENTICATED",
+        "The ID token is not from the login for which a session is asked.",
+        "Log in again.",
+    ),
+    "IS_SESSION": Reason(
+        "PERMISSION_DENIED",
+        "A session asks for a token or another session.",
+        "Use an API token or a login.",
+    ),
+    "NOT_A_SESSION": Reason(
+        "FAILED_PRECONDITION",
+        "The credential of the call is not a session, and no session is named.",
+        "Name the session to end.",
+    ),
+    "SESSION_NOT_FOUND": Reason(
+        "NOT_FOUND", "No session has this name, or it is another's.", "Check the name."
+    ),
     "INVALID_INPUT": Reason(
         "INVALID_ARGUMENT",
         "Fields of the request are wrong; `BadRequest` names every one.",

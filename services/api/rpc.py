@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc.aio
 
-from services.domain.caller import Caller
+from services.domain.caller import Caller, Identity
 from services.domain.errors import InvalidInput, Unavailable
 from services.settings import Settings
 from services.storage.blobs.store import CHUNK_BYTES
@@ -22,16 +22,23 @@ Rpc: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 """Type of the gRPC context of a call in progress."""
 
 _CALLER: ContextVar[Caller] = ContextVar("caller")
+_IDENTITY: ContextVar[Identity] = ContextVar("identity")
 
 
-def set_caller(caller: Caller) -> None:
+def set_caller(caller: Caller, identity: Identity) -> None:
     """Set the caller of the call in progress; each call has its own task and context."""
     _CALLER.set(caller)
+    _IDENTITY.set(identity)
 
 
 def current_caller() -> Caller:
     """Return the caller of the call in progress."""
     return _CALLER.get()
+
+
+def current_identity() -> Identity:
+    """Return the holder of the credential of the call in progress."""
+    return _IDENTITY.get()
 
 
 async def prompt_messages(requests: AsyncIterator[T], idle_seconds: float) -> AsyncIterator[T]:

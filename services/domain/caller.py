@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from services.domain.errors import NotFound
 from services.domain.scope import CLIENT_SCOPES, Role, Scope, role_of
@@ -55,7 +56,20 @@ class Identity:
     scopes: frozenset[Scope] = frozenset()
     """Rights in every project."""
     token_id: str = ""
-    """Id of the API token; empty for other credentials."""
+    """Id of the API token or session; empty for other credentials."""
+    is_session: bool = False
+    """True for a session, which stands for another credential."""
+    expire_time: datetime | None = None
+    """Time from which a token of the OpenID provider is refused; ``None`` for other credentials."""
+    nonce: str = ""
+    """Nonce of the login that the OpenID provider's token is from; empty for none."""
+    is_id_token: bool = False
+    """True for an ID token that only makes a session: its audience is a console."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """True for a caller without a credential."""
+        return self.subject == LOCAL
 
     @property
     def home(self) -> str:
@@ -74,6 +88,12 @@ class Identity:
         if not scopes:
             raise unknown_project(chosen)
         return Caller(chosen, scopes, self.token_id, self.subject)
+
+    def caller_anywhere(self) -> Caller:
+        """Return the caller of a method that concerns no project, with the rights of all."""
+        roles = (role.scopes for role in self.roles.values())
+        scopes = self.scopes.union(*roles)
+        return Caller(DEFAULT_PROJECT, scopes, self.token_id, self.subject)
 
 
 def unknown_project(project: str) -> NotFound:

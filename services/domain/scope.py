@@ -61,6 +61,7 @@ _R = frozenset({Scope.READ, Scope.WRITE, Scope.ADMIN})
 _W = frozenset({Scope.WRITE, Scope.ADMIN})
 _O = frozenset({Scope.TOKENS, Scope.ADMIN})
 _A = frozenset({Scope.ADMIN})
+_ANY_CLIENT = _R | _O
 _S = frozenset({Scope.WORKER})
 
 CLIENT_SCOPES = _R
@@ -112,6 +113,10 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "TokenService/CreateToken": _A,
     "TokenService/ListTokens": _A,
     "TokenService/RevokeToken": _A,
+    # Without a credential, too (PUBLIC).
+    "SessionService/GetLoginOptions": frozenset(Scope),
+    "SessionService/CreateSession": _ANY_CLIENT,
+    "SessionService/EndSession": _ANY_CLIENT,
     "StageService/RegisterWorker": _S,
     "StageService/WorkerHeartbeat": _S,
     "StageService/AcquireStage": _S,
@@ -126,3 +131,12 @@ RULES: Mapping[str, frozenset[Scope]] = {
 
 WORKER_LEASED = frozenset({"RunService/ListPredictions"})
 """Methods that a caller with the scope WORKER may call for the run of its lease only."""
+
+PUBLIC = frozenset({"SessionService/GetLoginOptions"})
+"""Methods that need no credential."""
+
+ANY_PROJECT = frozenset({"SessionService/CreateSession", "SessionService/EndSession"})
+"""Methods that concern no project: a role in any one suffices."""
+
+NOT_FOR_SESSIONS = frozenset({"TokenService/CreateToken", "SessionService/CreateSession"})
+"""Methods that make credentials: what a session makes would outlive it."""

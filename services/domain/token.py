@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.domain.caller import Identity
-from services.domain.errors import InvalidInput
+from services.domain.errors import InvalidInput, Unauthenticated
 from services.domain.scope import Role, Scope, role_of
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -50,6 +51,12 @@ class Token:
     """Time of a recent use; ``None`` before the first."""
     revoke_time: datetime | None = None
     """Time of its revocation; ``None`` while it is in force."""
+    subject: str = ""
+    """Holder of a session; empty for an API token."""
+    parent_id: str = ""
+    """Id of the API token for which a session stands; empty if it stands for another credential."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Roles by project of a session."""
 
     @property
     def name(self) -> str:
@@ -65,12 +72,25 @@ class Token:
         return self.revoke_time is None and (self.expire_time is None or now < self.expire_time)
 
     @property
+    def is_session(self) -> bool:
+        """True for a session."""
+        return bool(self.subject)
+
+    @property
     def role(self) -> Role | None:
         """Role in the project; ``None`` for a token of all projects."""
         return None if self.project == ALL_PROJECTS else role_of(self.scopes)
 
     def identity(self) -> Identity:
         """Return the identity of the token's holder."""
+        if self.is_session:
+            return Identity(
+                self.subject,
+                self.roles,
+                frozenset(self.scopes),
+                token_id=self.token_id,
+                is_session=True,
+            )
         subject = f"token:{self.token_id}"
         role = self.role
         if role is None:
@@ -93,6 +113,23 @@ def id_of(text: str) -> str | None:
 def digest(text: str) -> str:
     """Return the SHA-256 of a token's text, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def invalid_token() -> Unauthenticated:
+    """Return the error of a token that is unknown, wrong, expired or revoked."""
+    return Unauthenticated(
+        "TOKEN_INVALID",
+        "the token is not valid: it is unknown, has expired or was revoked; an administrator makes "
+        "another with `tailrace tokens create`",
+    )
+
+
+def parse_session_name(name: str, field: str = "name") -> str:
+    """Return the id in ``sessions/{session}``; raise :class:`InvalidInput` naming ``field``."""
+    collection, _, session_id = name.partition("/")
+    if collection != "sessions" or not re.fullmatch(_ID, session_id):
+        raise InvalidInput.field(field, f"{name[:200]!r} is not a session's name")
+    return session_id
 
 
 def parse_token_name(name: str, field: str = "name") -> str:

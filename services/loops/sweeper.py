@@ -1,9 +1,11 @@
-"""Sweeper: removes abandoned uploads."""
+"""Sweeper: removes abandoned uploads and old sessions."""
 
 from __future__ import annotations
 
 import structlog
 
+from services.domain.errors import Unavailable
+from services.usecases.access.sessions import delete_old_sessions
 from services.usecases.content.artifacts import sweep_uploads
 from services.usecases.context import Context
 
@@ -14,7 +16,10 @@ LOOKS_PER_EXPIRY = 4
 
 
 class Sweeper:
-    """Sweeper of one blob store's partial uploads; several replicas may sweep at once."""
+    """Sweeper of one blob store's partial uploads, and of sessions.
+
+    Several replicas may sweep at once.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -25,8 +30,9 @@ class Sweeper:
         while not await self._context.shutdown.sleep(self._interval):
             try:
                 removed = await sweep_uploads(self._context)
-            except OSError as error:
-                _log.warning("sweeper waits for the artifact store", error=str(error))
+                await delete_old_sessions(self._context)
+            except (OSError, Unavailable) as error:
+                _log.warning("sweeper waits for its stores", error=str(error))
                 continue
             if removed:
                 _log.info("removed partial uploads that were given up", count=removed)

@@ -9,6 +9,7 @@ from tailrace.client import (
     evalsets,
     models,
     runs,
+    sessions,
     tokens,
     workers,
 )
@@ -66,3 +67,7 @@ class Rpcs:
     create_token = Method(tokens.create_token)
     list_tokens = Method(tokens.list_tokens)
     revoke_token = Method(tokens.revoke_token)
+
+    get_login_options = Method(sessions.get_login_options)
+    create_session = Method(sessions.create_session)
+    end_session = Method(sessions.end_session)

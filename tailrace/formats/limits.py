@@ -338,6 +338,10 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "Token": {"name": _NAME, "description": _DESCRIPTION, "scopes": Bound(count=8)},
     "ListTokensRequest": {"page_token": _PAGE_TOKEN},
     "RevokeTokenRequest": {"name": _NAME},
+    # SessionService
+    "GetLoginOptionsRequest": {},
+    "CreateSessionRequest": {"nonce": Bound(text=MAX_HANDLE)},
+    "EndSessionRequest": {"name": _NAME},
     # JSON that users write
     "Struct": {"fields": Bound(count=_JSON_ENTRIES, key=json_value.MAX_TEXT, later=True)},
     "Value": {"string_value": _JSON_TEXT},

@@ -286,8 +286,12 @@ CREATE TABLE tokens (
   expire_time TIMESTAMP WITH TIME ZONE,
   last_used_time TIMESTAMP WITH TIME ZONE,
   revoke_time TIMESTAMP WITH TIME ZONE,
+  subject VARCHAR(1000) DEFAULT '' NOT NULL,
+  parent_id VARCHAR(32) DEFAULT '' NOT NULL,
+  roles JSON DEFAULT '{}' NOT NULL,
   CONSTRAINT pk_tokens PRIMARY KEY (token_id)
 )
+CREATE INDEX ix_tokens_parent_id ON tokens (parent_id)
 
 CREATE TABLE transitions (
   id BIGSERIAL NOT NULL,

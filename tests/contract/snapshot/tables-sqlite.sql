@@ -287,8 +287,12 @@ CREATE TABLE tokens (
   expire_time DATETIME,
   last_used_time DATETIME,
   revoke_time DATETIME,
+  subject VARCHAR(1000) DEFAULT '' NOT NULL,
+  parent_id VARCHAR(32) DEFAULT '' NOT NULL,
+  roles JSON DEFAULT '{}' NOT NULL,
   CONSTRAINT pk_tokens PRIMARY KEY (token_id)
 )
+CREATE INDEX ix_tokens_parent_id ON tokens (parent_id)
 
 CREATE TABLE transitions (
   id INTEGER NOT NULL,

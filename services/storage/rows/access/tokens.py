@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.scope import Scope
+from services.domain.scope import Role, Scope
 from services.domain.token import Token
 from services.storage.engine.columns import UtcDateTime, metadata
 
@@ -25,9 +25,13 @@ tokens = sa.Table(
     sa.Column("expire_time", UtcDateTime),
     sa.Column("last_used_time", UtcDateTime),
     sa.Column("revoke_time", UtcDateTime),
+    sa.Column("subject", sa.String(1000), nullable=False, server_default=""),
+    sa.Column("parent_id", sa.String(32), nullable=False, server_default=""),
+    sa.Column("roles", sa.JSON, nullable=False, server_default="{}"),
+    sa.Index("ix_tokens_parent_id", "parent_id"),
 )
 """API tokens, by the id in their text; the text itself is not stored. ``project`` is ``-`` for
-rights in every project."""
+rights in every project. Sessions have a ``subject``."""
 
 _SELECT = sa.select(tokens)
 
@@ -45,15 +49,24 @@ async def find(conn: AsyncConnection, token_ids: Collection[str]) -> dict[str, T
     return {row["token_id"]: _token(row) for row in rows}
 
 
+async def lock(conn: AsyncConnection, token_id: str) -> Token | None:
+    """Return a token, which nobody else changes until the end of the transaction."""
+    query = _SELECT.where(tokens.c.token_id == token_id).with_for_update()
+    row = (await conn.execute(query)).mappings().one_or_none()
+    return None if row is None else _token(row)
+
+
 async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Token]:
-    """Return a page of tokens by id, after the id ``after``."""
-    query = _SELECT.where(tokens.c.token_id > after).order_by(tokens.c.token_id).limit(limit)
+    """Return a page of API tokens by id, after the id ``after``."""
+    is_next = sa.and_(tokens.c.token_id > after, tokens.c.subject == "")
+    query = _SELECT.where(is_next).order_by(tokens.c.token_id).limit(limit)
     return [_token(row) for row in (await conn.execute(query)).mappings()]
 
 
 async def revoke(conn: AsyncConnection, token_id: str, now: datetime) -> None:
-    """Record a revocation, unless there is one."""
-    is_valid = sa.and_(tokens.c.token_id == token_id, tokens.c.revoke_time.is_(None))
+    """Record a revocation of a token and its sessions, unless there is one."""
+    is_meant = (tokens.c.token_id == token_id) | (tokens.c.parent_id == token_id)
+    is_valid = sa.and_(is_meant, tokens.c.revoke_time.is_(None))
     await conn.execute(sa.update(tokens).where(is_valid).values(revoke_time=now))
 
 
@@ -66,7 +79,14 @@ async def record_use(
     await conn.execute(used.values(last_used_time=now))
 
 
+async def delete_sessions(conn: AsyncConnection, before: datetime) -> int:
+    """Delete the sessions that expired before a time; return their number."""
+    is_over = sa.and_(tokens.c.subject != "", tokens.c.expire_time < before)
+    return (await conn.execute(sa.delete(tokens).where(is_over))).rowcount
+
+
 def _token(row: Any) -> Token:
     values = dict(row)
     scopes = tuple(Scope(scope) for scope in values.pop("scopes"))
-    return Token(scopes=scopes, **values)
+    roles = {project: Role(role) for project, role in values.pop("roles").items()}
+    return Token(scopes=scopes, roles=roles, **values)

@@ -1,0 +1,1 @@
+"""Tokens of an OpenID provider: configuration, the issuer's keys, verification, rights."""
