@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tailrace.access import INSECURE_VARIABLE, Access, AccessError
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE, server_address
+from tailrace.oidc.profile_token import ProfileToken
 from tailrace.private_file import FollowedSecret, read_private
 from tailrace.profiles import Profile, ProfileError, Profiles
 from tailrace.tls_files import TlsFiles
@@ -55,13 +56,13 @@ def resolve(server: str | None = None, access: Access | None = None) -> tuple[st
     if server is not None and access is not None:
         return server_address(server), access
     named = server or os.environ.get(SERVER_VARIABLE)
-    profile = _profile(named)
+    name, profile = _profile(named)
     address = server_address(named or (profile.server if profile else DEFAULT_SERVER))
-    return address, access or _access(profile or Profile(address), os.environ)
+    return address, access or _access(profile or Profile(address), os.environ, name)
 
 
-def _profile(server: str | None) -> Profile | None:
-    """Return the profile that counts for a server, or for no server in particular."""
+def _profile(server: str | None) -> tuple[str, Profile | None]:
+    """Return the name and profile that count for a server, or for no server in particular."""
     name = os.environ.get(PROFILE_VARIABLE, "")
     profiles = Profiles.load()
     if name:
@@ -71,12 +72,13 @@ def _profile(server: str | None) -> Profile | None:
                 f"the profile {name!r} is for {profile.server}, not for {server}: leave one of the "
                 "two out"
             )
-        return profile
+        return name, profile
     current = profiles.by_name.get(profiles.current)
-    return current if current is not None and server in (None, current.server) else None
+    is_meant = current is not None and server in (None, current.server)
+    return (profiles.current, current) if is_meant else ("", None)
 
 
-def _access(profile: Profile, variables: Mapping[str, str]) -> Access:
+def _access(profile: Profile, variables: Mapping[str, str], name: str = "") -> Access:
     ca = _path(variables, CA_VARIABLE, profile.ca_file)
     certificate = _path(variables, CERTIFICATE_VARIABLE, profile.cert_file)
     key = _path(variables, KEY_VARIABLE, profile.key_file)
@@ -89,6 +91,8 @@ def _access(profile: Profile, variables: Mapping[str, str]) -> Access:
     if token_file is not None:
         secret = FollowedSecret(token_file, read_token)
         token = lambda: secret.value  # noqa: E731
+    elif profile.refresh_token and name:
+        token = ProfileToken(name, profile)
     elif profile.token:
         token = lambda: profile.token  # noqa: E731
     return Access(

@@ -6,10 +6,12 @@ a file that only its owner may read.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -35,7 +37,17 @@ class Profile:
     key_file: str = ""
     """File of its private key."""
     token: str = field(default="", repr=False)
-    """API token; empty for none."""
+    """API token, or the token of a login; empty for none."""
+    issuer: str = ""
+    """OpenID provider of the login; empty for an API token."""
+    client_id: str = ""
+    """Application of the login."""
+    refresh_token: str = field(default="", repr=False)
+    """Secret that renews the token; empty if the provider gave none."""
+    expire_time: int = 0
+    """Time at which the login's token expires, in seconds since the epoch."""
+    sends_id_token: bool = False
+    """True if the token is the ID token of the login."""
     insecure: bool = False
     """True to send the token in plaintext to another machine."""
 
@@ -87,6 +99,10 @@ class Profiles:
         """Return the profiles with one added or replaced, which becomes the current one."""
         return Profiles({**self.by_name, name: profile}, name)
 
+    def updated(self, name: str, profile: Profile) -> Profiles:
+        """Return the profiles with one replaced, and the same current one."""
+        return replace(self, by_name={**self.by_name, name: profile})
+
     def without(self, name: str) -> Profiles:
         """Return the profiles without one; raise ``ProfileError`` if there is none of the name."""
         self.get(name)
@@ -97,6 +113,23 @@ class Profiles:
         """Return the profiles with another current one; raise ``ProfileError``."""
         self.get(name)
         return replace(self, current=name)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def locked() -> Iterator[None]:
+        """Keep other programs from replacing the file for the duration of the block.
+
+        Raises:
+            OSError: The lock cannot be created.
+        """
+        path = file_path().with_suffix(".lock")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def save(self) -> None:
         """Replace the file as a whole. Raises ``OSError``."""

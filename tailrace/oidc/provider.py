@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 import urllib.parse
 from collections.abc import Mapping
@@ -74,6 +75,21 @@ class TokenSet:
     """Token that gets new tokens; empty if the provider gave none."""
     expire_time: float = 0.0
     """Time at which the access token expires, in seconds since the epoch."""
+
+    def bearer(self, *, id_token: bool) -> tuple[str, float]:
+        """Return the token that calls carry, and the time of its expiry.
+
+        Raises:
+            LoginError: The ID token is asked for, and there is none.
+        """
+        if not id_token:
+            return self.access_token, self.expire_time
+        try:
+            payload = self.id_token.split(".")[1]
+            claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            return self.id_token, float(claims["exp"])
+        except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise LoginError("the provider gave no ID token") from error
 
 
 def discover(issuer: str, web: Web) -> Provider:

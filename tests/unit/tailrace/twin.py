@@ -30,6 +30,8 @@ from tailrace.v1 import (
     model_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
 )
@@ -464,6 +466,18 @@ class Fleet(worker_pb2_grpc.FleetServiceServicer):
         return worker_pb2.ListPoolsResponse(pools=[pool])
 
 
+class Sessions(session_pb2_grpc.SessionServiceServicer):
+    """SessionService of a control plane with an OpenID provider, once ``options`` is set."""
+
+    def __init__(self) -> None:
+        self.options: session_pb2.LoginOptions | None = None
+
+    def GetLoginOptions(self, request: Any, context: Any) -> session_pb2.LoginOptions:  # noqa: N802
+        if self.options is None:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "knows no OpenID provider")
+        return self.options
+
+
 class ControlPlaneTwin:
     """The server with its parts; it can be killed and come back on the same port."""
 
@@ -474,6 +488,7 @@ class ControlPlaneTwin:
         self.baselines = Baselines(self.faults)
         self.eval_sets = EvalSets()
         self.fleet = Fleet()
+        self.sessions = Sessions()
         self.artifacts = Artifacts()
         self.models = Models(self.artifacts)
         self.port = 0
@@ -492,6 +507,7 @@ class ControlPlaneTwin:
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(self.artifacts, self.server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(self.models, self.server)
         worker_pb2_grpc.add_FleetServiceServicer_to_server(self.fleet, self.server)
+        session_pb2_grpc.add_SessionServiceServicer_to_server(self.sessions, self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         self.server.start()
 

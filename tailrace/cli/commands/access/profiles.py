@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tailrace.cli.commands.access.device_login import log_in
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import ONE_TRY, Json, Server, address
 from tailrace.cli.show import output
@@ -43,6 +44,12 @@ def login(
     no_token: Annotated[
         bool, typer.Option("--no-token", help="Store no token: the server asks for none.")
     ] = False,
+    oidc: Annotated[
+        bool,
+        typer.Option(
+            "--oidc", help="Log in with the server's OpenID provider, in a browser on any device."
+        ),
+    ] = False,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Send the token in plaintext to another machine, too."),
@@ -51,15 +58,20 @@ def login(
     """Store a server, its TLS settings and a token as the current profile.
 
     The server is asked first. Commands and the SDK then use the profile, unless --server or a
-    variable names another server. The file of profiles is readable by its owner alone.
+    variable names another server. With --oidc the token is that of a login, and is renewed
+    before it expires. The file of profiles is readable by its owner alone.
     """
+    if oidc and (no_token or token_file is not None):
+        raise CommandError("--oidc takes neither --token-file nor --no-token")
     profile = Profile(
         server=address(server),
         tls=tls or ca_file is not None,
         ca_file="" if ca_file is None else str(ca_file.absolute()),
-        token="" if no_token else _token(token_file),
+        token="" if no_token or oidc else _token(token_file),
         insecure=insecure,
     )
+    if oidc:
+        profile = log_in(profile)
     with Client(profile.server, access=profile_access(profile), retry=ONE_TRY) as client:
         client.list_pools()
     Profiles.load().with_profile(name, profile).save()
