@@ -67,6 +67,18 @@ def test_a_file_of_another_kind_is_named(content: str, problem: str, tmp_path: P
         load(tmp_path / "none")
 
 
+def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
+    page = Path("docs/security.md").read_text()
+    example = page.partition("```json\n")[2].partition("```")[0]
+    configuration = load(written(tmp_path, example))
+    assert configuration.console_app == "tailrace-console"
+    claims = {"groups": ["nlp"], "realm_access": {"roles": ["tailrace:vision:owner"]}}
+    expected = {"nlp": Role.EDITOR, "vision": Role.OWNER, "playground": Role.VIEWER}
+    assert configuration.rights(claims) == (expected, False)
+    for key in OidcConfiguration.model_fields:
+        assert f"| `{key}` |" in page
+
+
 def test_claims_become_roles() -> None:
     configuration = configured(
         {"claim": "groups", "value": "ml", "project": "ml", "role": "viewer"},
