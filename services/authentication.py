@@ -12,8 +12,14 @@ import structlog
 from grpc_status import rpc_status
 
 from services.api.rpc import set_caller
+from services.call_quotas import CallQuotas
 from services.domain.caller import LOCAL, Caller, Identity
-from services.domain.errors import DomainError, PermissionDenied, Unauthenticated
+from services.domain.errors import (
+    DomainError,
+    PermissionDenied,
+    QuotaExceeded,
+    Unauthenticated,
+)
 from services.domain.scope import (
     ANY_PROJECT,
     CLIENT_SCOPES,
@@ -81,7 +87,7 @@ class Admission(enum.Enum):
 
 
 class AuthenticationInterceptor(_Interceptor):
-    """Interceptor that makes the caller of each call, and refuses calls that it may not make.
+    """Interceptor that makes the caller of each call, and refuses calls that it may not make now.
 
     It decides by the metadata alone: the body of a refused call is not read.
     """
@@ -91,6 +97,7 @@ class AuthenticationInterceptor(_Interceptor):
         worker_token: WorkerToken,
         tokens: Tokens,
         projects: Projects,
+        quotas: CallQuotas,
         metrics: Metrics,
         admission: Admission,
         oidc: Verifier | None,
@@ -100,6 +107,7 @@ class AuthenticationInterceptor(_Interceptor):
         self._worker_token = worker_token
         self._tokens = tokens
         self._projects = projects
+        self._quotas = quotas
         self._metrics = metrics
         self._admission = admission
         self._oidc = oidc
@@ -137,6 +145,8 @@ class AuthenticationInterceptor(_Interceptor):
                 "IS_SESSION",
                 f"{name} needs an API token or a login: what a session makes would outlive it",
             )
+        if name not in PUBLIC:
+            self._quotas.take(caller)
         if name not in ANY_PROJECT | PUBLIC:
             await self._projects.require(caller.project)
         return caller
@@ -185,8 +195,10 @@ class AuthenticationInterceptor(_Interceptor):
             )
 
     def _refused(self, name: str, error: DomainError) -> Any:
-        self._metrics.calls.labels(name, error.code.name).inc()
-        _log.warning("a call was refused", rpc=name, reason=error.reason)
+        self._metrics.count_error(name, error)
+        # Calls that come too often would fill the log.
+        log = _log.debug if isinstance(error, QuotaExceeded) else _log.warning
+        log("a call was refused", rpc=name, reason=error.reason)
 
         async def refuse(_requests: Any, context: Any) -> None:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from services.domain.errors import DOMAIN, Code, DomainError, InvalidInput
+from services.domain.errors import (
+    DOMAIN,
+    Code,
+    DomainError,
+    InvalidInput,
+    QuotaExceeded,
+    ResourceExhausted,
+)
 
 MAX_STATUS_BYTES = 4096
 """Maximum size of a status with its details. gRPC clients refuse trailers of more than 8 KiB
@@ -29,7 +37,7 @@ _CUT_BYTES = len("…".encode()) * 3
 
 
 def status_of(error: DomainError) -> status_pb2.Status:
-    """Return the status of an error, with ErrorInfo and, for bad input, BadRequest.
+    """Return the status of an error, with ErrorInfo and what its class adds.
 
     Texts are shortened so that the trailers fit into the limits of clients.
     """
@@ -42,6 +50,14 @@ def status_of(error: DomainError) -> status_pb2.Status:
     status = status_pb2.Status(code=int(error.code), message=message, details=[_packed(info)])
     if isinstance(error, InvalidInput):
         status.details.append(_packed(_bad_request(error, MAX_STATUS_BYTES - status.ByteSize())))
+    if isinstance(error, QuotaExceeded):
+        failure = error_details_pb2.QuotaFailure()
+        failure.violations.add(subject=error.subject, description=f"quota {error.quota}")
+        status.details.append(_packed(failure))
+    if isinstance(error, ResourceExhausted) and error.retry_delay is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(math.ceil(error.retry_delay * 1000))
+        status.details.append(_packed(retry))
     return status
 
 

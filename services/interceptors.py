@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
 from services.api.rpc import current_caller, current_identity
+from services.call_quotas import CallQuotas
 from services.domain.errors import Code, DomainError, PermissionDenied
 from services.domain.lease import parse_token
 from services.domain.run import run_name
@@ -60,9 +61,12 @@ class CallInterceptor(_Interceptor):
     before any other field is read, then the limits of all fields.
     """
 
-    def __init__(self, metrics: Metrics, tokens: Tokens, check_lease: LeaseCheck) -> None:
+    def __init__(
+        self, metrics: Metrics, tokens: Tokens, quotas: CallQuotas, check_lease: LeaseCheck
+    ) -> None:
         self._metrics = metrics
         self._tokens = tokens
+        self._quotas = quotas
         self._check_lease = check_lease
         self._wrapped: dict[str, Any] = {}
 
@@ -95,6 +99,8 @@ class CallInterceptor(_Interceptor):
                 else grpc.unary_unary_rpc_method_handler
             )
             behaviour = self._unary(name, read, handler.stream_unary or handler.unary_unary)
+            if not handler.request_streaming:
+                behaviour = self._in_turn(behaviour)
         # Without a deserializer, gRPC passes bytes; with one, it would answer UNKNOWN to bytes that
         # are not a message.
         return make(behaviour, None, handler.response_serializer)
@@ -109,12 +115,22 @@ class CallInterceptor(_Interceptor):
 
         return call
 
+    def _in_turn(self, behaviour: Any) -> Any:
+        """Return a behaviour that begins once it is the caller's turn."""
+
+        async def call(raw: Any, context: Any) -> Any:
+            async with self._quotas.turn(current_caller()):
+                return await behaviour(raw, context)
+
+        return call
+
     def _stream(self, name: str, read: Reader, behaviour: Any) -> Any:
         async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
             request = read(raw)
             async with self._around(name, request, context, stream=True):
-                async for response in behaviour(await self._admit(request), context):
-                    yield response
+                with self._quotas.stream(current_caller()):
+                    async for response in behaviour(await self._admit(request), context):
+                        yield response
 
         if not inspect.isasyncgenfunction(behaviour):
             raise TypeError(f"{name} must be an asynchronous generator")
@@ -204,6 +220,7 @@ class CallInterceptor(_Interceptor):
                 yield
             except DomainError as error:
                 code = error.code.name
+                self._metrics.count_refusal(error)
                 await context.abort_with_status(rpc_status.to_status(status_of(error)))
             except (asyncio.CancelledError, GeneratorExit):
                 code = "CANCELLED"

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from services.domain.errors import Unavailable
+from services.domain.errors import DomainError, QuotaExceeded, Unavailable
+from services.domain.quota import Quota
 from services.domain.run import RunState
 from services.domain.worker import WorkerState
 from services.storage.rows import capacity, runs, workers
+from services.storage.rows.access import quotas
 from services.usecases.context import Context
 
 SAMPLE_SECONDS = 10.0
 """Seconds between readings of the database."""
+
+MAX_PROJECTS = 20
+"""Maximum number of projects in the labels of a metric."""
+
+STORED_SECONDS = 60.0
+"""Seconds between readings of the stored bytes, which take longer."""
 
 STREAM_BUCKETS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
 """Upper bounds of stream durations in seconds: a run's logs are followed for days."""
@@ -44,6 +53,16 @@ class Metrics:
         )  # fmt: skip
         self.open_streams = Gauge(
             "tailrace_rpc_open_streams", "Streams that are open.", ["method"], registry=registry
+        )
+        self.refusals = Counter(
+            "tailrace_quota_refusals", "Calls refused by a quota.", ["quota"], registry=registry
+        )
+        self.project_use = Gauge(
+            "tailrace_project_use",
+            "Use of a quota (unfinished_runs, running_runs, stored_bytes) by the "
+            f"{MAX_PROJECTS} projects that use most; an empty project sums up the others. {SHARED}",
+            ["quota", "project"],
+            registry=registry,
         )
         self.publications = Counter(
             "tailrace_publications",
@@ -84,6 +103,16 @@ class Metrics:
             registry=registry,
         )
 
+    def count_error(self, method: str, error: DomainError) -> None:
+        """Count a call that ended with an error of the domain."""
+        self.calls.labels(method, error.code.name).inc()
+        self.count_refusal(error)
+
+    def count_refusal(self, error: DomainError) -> None:
+        """Count an error by its quota, if it is that of one."""
+        if isinstance(error, QuotaExceeded):
+            self.refusals.labels(error.quota).inc()
+
     def count_publication(self, result: str) -> None:
         """Count the outcome for a stage that was due: first, repeated, failed or put_off."""
         self.publications.labels(result).inc()
@@ -112,6 +141,8 @@ class Metrics:
 
     async def sample(self, context: Context) -> None:
         """Read the gauges from the database until the shutdown."""
+        use: dict[Quota, dict[str, int]] = {}
+        next_stored = 0.0
         while True:
             try:
                 async with context.database.read() as conn:
@@ -119,6 +150,12 @@ class Metrics:
                     runs_by_state = await runs.count_by_state(conn)
                     workers_by_state = await workers.count_by_state(conn)
                     without_broker = await workers.list_without_broker(conn)
+                    for quota in (Quota.UNFINISHED_RUNS, Quota.RUNNING_RUNS):
+                        use[quota] = await quotas.use_by_project(conn, quota)
+                    if time.monotonic() >= next_stored:
+                        stored = await quotas.use_by_project(conn, Quota.STORED_BYTES)
+                        use[Quota.STORED_BYTES] = stored
+                        next_stored = time.monotonic() + STORED_SECONDS
             except Unavailable:
                 # The gauges keep their last values; the health monitor logs the outage.
                 pass
@@ -133,8 +170,21 @@ class Metrics:
                     **{(pool, "all"): count for pool, count in fleet.served.items()},
                     **{(pool, "busy"): fleet.busy.get(pool, 0) for pool in fleet.served},
                 })  # fmt: skip
+                _set(self.project_use, {
+                    (quota, project): amount
+                    for quota, by_project in use.items()
+                    for project, amount in largest(by_project, MAX_PROJECTS).items()
+                })  # fmt: skip
             if await context.shutdown.sleep(SAMPLE_SECONDS):
                 return
+
+
+def largest(amounts: Mapping[str, int], most: int) -> dict[str, int]:
+    """Return the largest amounts by project, and under an empty name the sum of the others."""
+    ranking = sorted(amounts, key=lambda project: (-amounts[project], project))
+    remainder = sum(amounts[project] for project in ranking[most:])
+    largest_amounts = {project: amounts[project] for project in ranking[:most]}
+    return largest_amounts | ({"": remainder} if remainder else {})
 
 
 def _set(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:

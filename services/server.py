@@ -17,6 +17,7 @@ from services.api.baselines import BaselineServicer
 from services.api.datasets import DatasetServicer
 from services.api.eval_sets import EvalSetServicer
 from services.api.models import ModelServicer
+from services.api.quotas import QuotaServicer
 from services.api.rpc import Uploads
 from services.api.runs import RunServicer
 from services.api.sessions import SessionServicer
@@ -24,6 +25,7 @@ from services.api.stages import StageServicer
 from services.api.tokens import TokenServicer
 from services.api.workers import FleetServicer
 from services.authentication import Admission, AuthenticationInterceptor
+from services.call_quotas import CallQuotas
 from services.health import AUTHENTICATION, BROKER, DATABASE, TLS, HealthMonitor
 from services.interceptors import CallInterceptor
 from services.listener import Listener
@@ -55,6 +57,8 @@ from tailrace.v1 import (
     evalset_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
+    quota_pb2,
+    quota_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
     session_pb2,
@@ -78,6 +82,7 @@ SERVICES = tuple(
         dataset_pb2,
         evalset_pb2,
         model_pb2,
+        quota_pb2,
         run_pb2,
         session_pb2,
         stage_pb2,
@@ -113,6 +118,7 @@ class ControlPlane:
         self._servicers = _servicers(self.context, oidc)
         self._tokens = Tokens(self.context)
         self._projects = Projects(self.context)
+        self._quotas = CallQuotas(self.context)
         self._listeners: list[Listener] = []
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
@@ -141,6 +147,7 @@ class ControlPlane:
         self._worker_token = WorkerToken(self.settings.token_file)
         await self._health_monitor.require_database()
         await migrate_database(self.context.database)
+        await self._quotas.load()
         if require_broker:
             await self._health_monitor.require_broker()
         await self._report_health()
@@ -156,6 +163,7 @@ class ControlPlane:
         self._start_loop("metrics", lambda: self.metrics.sample(self.context))
         self._start_loop("health", self._health_monitor.run)
         self._start_loop("tokens", self._tokens.run)
+        self._start_loop("quotas", self._quotas.run)
         self._start_loop("sweeper", Sweeper(self.context).run)
         return self.address
 
@@ -204,12 +212,15 @@ class ControlPlane:
                 self._worker_token,
                 self._tokens,
                 self._projects,
+                self._quotas,
                 self.metrics,
                 admission,
                 self._oidc,
                 tokens_required=self.settings.tokens_required,
             ),
-            CallInterceptor(self.metrics, self._tokens, partial(require_lease, self.context)),
+            CallInterceptor(
+                self.metrics, self._tokens, self._quotas, partial(require_lease, self.context)
+            ),
         ]
 
     def _add_services(self, server: grpc.aio.Server) -> None:
@@ -280,6 +291,7 @@ def _servicers(
         (evalset_pb2_grpc.add_EvalSetServiceServicer_to_server, EvalSetServicer(context, uploads)),
         (model_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(context)),
         (baseline_pb2_grpc.add_BaselineServiceServicer_to_server, BaselineServicer(context)),
+        (quota_pb2_grpc.add_QuotaServiceServicer_to_server, QuotaServicer(context)),
         (token_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(context)),
         (
             session_pb2_grpc.add_SessionServiceServicer_to_server,

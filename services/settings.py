@@ -101,10 +101,27 @@ class Settings(BaseSettings):
     max_artifact_bytes: int = Field(default=1024**4, ge=1)
     """Maximum size of an artifact, all files together."""
     max_unfinished_runs: int | None = Field(default=None, ge=1)
-    """Maximum number of queued and running runs of all callers together; unset for no limit."""
+    """Maximum number of queued and running runs of a project; unset for no limit. This and the next
+    limits of a project are defaults: `tailrace quotas set` sets others for one project."""
     max_runs_per_label: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Maximum number of unfinished runs per value of a label, as JSON: ``{"team": 20}``. Runs
     without the label count together as well. Labels are not verified: the caller chooses them."""
+    max_running_runs: int | None = Field(default=None, ge=1)
+    """Maximum number of a project's runs from the publication of their first stage to their end;
+    further runs wait. Unset for no limit."""
+    max_stored_bytes: int | None = Field(default=None, ge=1)
+    """Maximum size of a project's artifacts, all together; unset for no limit."""
+    max_requests_per_second: int | None = Field(default=None, ge=1)
+    """Maximum rate of a project's calls to one control plane, with bursts of two seconds' worth;
+    unset for no limit. Workers are not limited."""
+    max_caller_requests_per_second: int | None = Field(default=None, ge=1)
+    """Maximum rate of the calls of each caller of a project to one control plane, likewise."""
+    max_project_streams: int | None = Field(default=None, ge=1)
+    """Maximum number of a project's open server streams to one control plane; unset for no
+    limit."""
+    max_upload_bytes: int | None = Field(default=None, ge=1)
+    """Maximum size of a project's unfinished uploads and imports to one control plane, all
+    together; unset for no limit."""
     max_open_streams: int = Field(default=2000, ge=1)
     """Maximum number of open StreamLogs, StreamMetrics and WatchRun calls."""
     max_open_uploads: int = Field(default=256, ge=1)

@@ -22,7 +22,8 @@ class                  gRPC code               when
 ====================== ======================= ==================================================
 
 All derive from :class:`TailraceError`, and are decoded from ``google.rpc.Status`` (AIP-193):
-``ErrorInfo`` has ``reason`` and ``metadata``, ``BadRequest`` the violations.
+``ErrorInfo`` has ``reason`` and ``metadata``, ``BadRequest`` the violations, ``RetryInfo`` the
+``retry_delay``.
 """
 
 # ruff: noqa: N818 - the names are those of the gRPC codes
@@ -60,6 +61,7 @@ class TailraceError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[Violation] = (),
+        retry_delay: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -70,6 +72,8 @@ class TailraceError(Exception):
         """Further facts about the reason."""
         self.violations = tuple(violations)
         """Every wrong field of the request."""
+        self.retry_delay = retry_delay
+        """Seconds after which the server suggests the same call again; ``None`` if it does not."""
 
     def __str__(self) -> str:
         # A server may have included them in its message.
@@ -249,17 +253,26 @@ def from_rpc(error: grpc.RpcError, server: str = "") -> TailraceError:
             return _http_error(int(http[1]))
         return cls(_plain(details, server) if code is grpc.StatusCode.UNAVAILABLE else details)
     error_info = error_details_pb2.ErrorInfo()
+    retry_delay = None
     violations: list[Violation] = []
     for detail in status.details:
         if detail.Is(error_info.DESCRIPTOR):
             detail.Unpack(error_info)
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            retry_delay = retry.retry_delay.ToTimedelta().total_seconds()
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest()
             detail.Unpack(bad)
             violations += [Violation(v.field, v.description) for v in bad.field_violations]
     message = status.message or code.name
     return cls(
-        message, reason=error_info.reason, metadata=dict(error_info.metadata), violations=violations
+        message,
+        reason=error_info.reason,
+        metadata=dict(error_info.metadata),
+        violations=violations,
+        retry_delay=retry_delay,
     )
 
 
@@ -271,6 +284,20 @@ def is_unavailable(error: BaseException) -> bool:
     # grpc.aio creates this status itself when a connection breaks between two batches of a call.
     broke = code is grpc.StatusCode.INTERNAL and _details(error) == "Internal error from Core"
     return broke or code is grpc.StatusCode.UNAVAILABLE
+
+
+def retry_delay(error: BaseException) -> float | None:
+    """Return the seconds after which a failed call may be repeated unchanged; ``None`` if never.
+
+    0 if no server answered; the server's wish if a quota was exceeded.
+    """
+    if not isinstance(error, grpc.RpcError):
+        return None
+    if is_unavailable(error):
+        return 0.0
+    if _code(error) is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return None
+    return from_rpc(error).retry_delay
 
 
 def _http_error(status: int) -> TailraceError:

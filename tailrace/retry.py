@@ -1,8 +1,8 @@
 """Retries of calls.
 
 Every call of this API may be repeated: creates carry a request id, and the others change nothing
-the second time. One rule therefore suffices: UNAVAILABLE is retried with exponential back-off and
-jitter.
+the second time. Two rules therefore suffice: UNAVAILABLE is retried with exponential back-off and
+jitter, and RESOURCE_EXHAUSTED where the server says when (``RetryInfo``), not earlier than that.
 
 tenacity is used instead of a retry policy in gRPC's service config, which stops at five attempts,
 cannot resume a stream from a cursor, and is invisible to the application; and instead of stamina,
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import grpc
 import tenacity
 
-from tailrace.errors import TailraceError, from_rpc, is_unavailable
+from tailrace.errors import TailraceError, from_rpc, is_unavailable, retry_delay
 from tailrace.formats.backoff import backoff
 
 _log = logging.getLogger("tailrace")
@@ -130,15 +130,20 @@ class RetryPolicy:
         before_sleep: Callable[[tenacity.RetryCallState], None],
     ) -> Attempts:
         stop: Any = tenacity.stop_after_delay(timeout)
+        stop = stop | _comes_too_late(timeout)
         if attempts is not None:
             stop = stop | tenacity.stop_after_attempt(attempts)
         jitter = tenacity.wait_random(0, self.jitter)
         return Attempts(
             {
-                "retry": tenacity.retry_if_exception(is_unavailable),
+                "retry": tenacity.retry_if_exception(lambda error: retry_delay(error) is not None),
                 "stop": stop,
                 "wait": lambda state: (
-                    backoff(state.attempt_number, self.initial_wait, self.max_wait) + jitter(state)
+                    max(
+                        backoff(state.attempt_number, self.initial_wait, self.max_wait),
+                        _delay(state),
+                    )
+                    + jitter(state)
                 ),
                 "before_sleep": before_sleep,
                 "reraise": True,
@@ -199,6 +204,21 @@ def _log_wait(state: tenacity.RetryCallState) -> None:
         state.attempt_number + 1,
         state.upcoming_sleep,
     )
+
+
+def _delay(state: tenacity.RetryCallState) -> float:
+    """Return the seconds that the server asked to wait."""
+    error = _error(state)
+    return 0.0 if error is None else retry_delay(error) or 0.0
+
+
+def _comes_too_late(timeout: float) -> Callable[[tenacity.RetryCallState], bool]:
+    """Return the condition that the server asked to wait past the call's timeout."""
+
+    def is_late(state: tenacity.RetryCallState) -> bool:
+        return (state.seconds_since_start or 0.0) + _delay(state) > timeout
+
+    return is_late
 
 
 def _error(state: tenacity.RetryCallState) -> BaseException | None:

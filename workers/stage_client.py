@@ -23,6 +23,9 @@ R = TypeVar("R", bound=Message)
 CALL_SECONDS = 15.0
 """Deadline of one try, in seconds."""
 
+STORED_BYTES = "TOO_MANY_STORED_BYTES"
+"""Reason of a refusal because the run's project may not store its artifacts."""
+
 _ABSENCE_CODES = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -33,6 +36,9 @@ _ABSENCE_CODES = frozenset(
 )
 """Codes of a control plane that is absent or busy: the call is repeated as long as the caller
 waits."""
+
+_LASTING = frozenset({"MESSAGE_TOO_LARGE", STORED_BYTES})
+"""Reasons of RESOURCE_EXHAUSTED that waiting does not end."""
 
 FAULT_CODES = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAUTHENTICATED}
 """Codes of a faulty control plane, or of a worker token that only one side has replaced already:
@@ -195,7 +201,7 @@ class StageClient:
             if error.code in FAULT_CODES:
                 faults += 1
                 return faults < _MAX_FAULTS
-            return error.code in repeatable
+            return error.code in repeatable and error.reason not in _LASTING
 
         for attempt in POLICY.attempts(is_repeatable, patience):
             with attempt:
@@ -213,4 +219,4 @@ def typed_error(error: grpc.RpcError) -> Exception:
 
 def is_transient(error: TailraceError) -> bool:
     """Return True if the same request may be answered later."""
-    return error.code in _ABSENCE_CODES and error.reason != "MESSAGE_TOO_LARGE"
+    return error.code in _ABSENCE_CODES and error.reason not in _LASTING

@@ -171,16 +171,34 @@ CALLS: dict[str, Reason] = {
     ),
     "TOO_MANY_RUNS": Reason(
         "RESOURCE_EXHAUSTED",
-        "As many runs are unfinished as the control plane, or one label, may have.",
+        "As many runs are unfinished as the project, or one label, may have.",
         "Wait for a run to end, cancel one, or raise "
-        "[`TAILRACE_MAX_UNFINISHED_RUNS` or `TAILRACE_MAX_RUNS_PER_LABEL`]"
-        "(configuration.md#control-plane).",
+        "[the quota](../quotas.md#quotas) or `TAILRACE_MAX_RUNS_PER_LABEL`.",
     ),
     "TOO_MANY_STREAMS": Reason(
         "RESOURCE_EXHAUSTED",
-        "As many streams or uploads are open as this control plane allows.",
-        "End one, or raise [`TAILRACE_MAX_OPEN_STREAMS` or `TAILRACE_MAX_OPEN_UPLOADS`]"
+        "As many streams or uploads are open as this control plane allows, in all or to the "
+        "project.",
+        "End one, try again later, or raise [the quota](../quotas.md#quotas), "
+        "[`TAILRACE_MAX_OPEN_STREAMS` or `TAILRACE_MAX_OPEN_UPLOADS`]"
         "(configuration.md#control-plane).",
+    ),
+    "TOO_MANY_REQUESTS": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The project, or this caller, calls more often than it may.",
+        "Wait as long as `RetryInfo` says, as the SDK does, or raise "
+        "[the quota](../quotas.md#quotas).",
+    ),
+    "TOO_MANY_STORED_BYTES": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The project may not store as much as the upload or the artifact adds. A stage whose "
+        "result does not fit fails with it.",
+        "Raise [the quota](../quotas.md#quotas); then upload again, or retry the run.",
+    ),
+    "TOO_MANY_UPLOAD_BYTES": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The unfinished uploads of the project are too large together.",
+        "Wait for one to end, or raise [the quota](../quotas.md#quotas).",
     ),
     "TOO_MANY_VERDICTS": Reason(
         "RESOURCE_EXHAUSTED",

@@ -33,7 +33,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
             if first is None:
                 raise InvalidInput.field("resource_name", "is missing: the stream has no message")
             committed = await artifacts.write(
-                self._context, first.resource_name, _chunks(first, requests)
+                self._context, current_caller(), first.resource_name, _chunks(first, requests)
             )
         return artifact_pb2.WriteResponse(committed_size=committed)
 

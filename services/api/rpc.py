@@ -14,7 +14,7 @@ from services.domain.caller import Caller, Identity
 from services.domain.errors import InvalidInput, Unavailable
 from services.settings import Settings
 from services.storage.blobs.store import CHUNK_BYTES
-from services.usecases.runs.quota import OpenStreams
+from services.usecases.quotas.streams import OpenStreams
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
 from services.runtime.off_loop import run_off_loop
 from services.usecases.context import Context
+from services.usecases.quotas.streams import OpenStreams
 from services.usecases.runs import cancel, compare, create, follow, read, retry, watch
-from services.usecases.runs.quota import OpenStreams
 from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc
 
 

@@ -16,8 +16,9 @@ Unauthenticated        UNAUTHENTICATED       the call does not carry the secret 
 =====================  ====================  =====================================================
 
 Clients see ``google.rpc.Status`` with ``ErrorInfo(reason, domain)``; InvalidInput adds
-``BadRequest``. Errors outside this tree reach clients as INTERNAL with an opaque id. The mapping is
-in :mod:`services.error_status`.
+``BadRequest``, ResourceExhausted ``RetryInfo`` where waiting helps, and QuotaExceeded
+``QuotaFailure``. Errors outside this tree reach clients as INTERNAL with an opaque id. The mapping
+is in :mod:`services.error_status`.
 """
 
 # ruff: noqa: N818 - the classes carry the names of the gRPC codes they become
@@ -148,6 +149,35 @@ class ResourceExhausted(DomainError):
     """RESOURCE_EXHAUSTED: a limit is exceeded."""
 
     code = Code.RESOURCE_EXHAUSTED
+
+    def __init__(
+        self, reason: str, message: str, retry_delay: float | None = None, **metadata: str
+    ) -> None:
+        super().__init__(reason, message, **metadata)
+        self.retry_delay = retry_delay
+        """Seconds after which the same call may succeed; ``None`` if waiting does not help."""
+
+
+class QuotaExceeded(ResourceExhausted):
+    """RESOURCE_EXHAUSTED by a quota: the metadata names the quota, its limit and its use."""
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        quota: str,
+        project: str,
+        limit: int,
+        use: int,
+        retry_delay: float | None = None,
+    ) -> None:
+        facts = {"quota": quota, "project": project, "limit": str(limit), "use": str(use)}
+        super().__init__(reason, message, retry_delay, **facts)
+        self.quota = quota
+        """Name of the quota."""
+        self.subject = f"projects/{project}"
+        """Resource that the quota belongs to."""
 
 
 class Unavailable(DomainError):

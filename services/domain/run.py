@@ -104,6 +104,8 @@ class Run:
     """Time of the last change."""
     gates: list[dict[str, Any]] | None = None
     """Outcomes of the gates once the run is SUCCEEDED, plain data as in the API."""
+    creator: str = ""
+    """Subject of the caller that created it; empty for runs of earlier releases."""
 
     @property
     def name(self) -> str:

@@ -30,6 +30,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import capacity, outbox, stages
 from services.storage.rows.outbox import Entry
 from services.usecases.context import Context
+from services.usecases.quotas.runs import free_places
 from services.usecases.runs.admission import admission_limits
 from tailrace.formats import faults
 from tailrace.formats.backoff import backoff
@@ -198,6 +199,7 @@ class Relay:
             admission=admission_limits(settings, await capacity.count_slots(conn)),
             floor=settings.admission_floor,
             limit=BATCH,
+            places=await free_places(conn, self._context),
         )
 
     async def _publish(self, entry: Entry, pending: Sequence[Stage]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from services.runtime.amounts import Amounts
 from services.runtime.celery_events import CeleryEvents
 from services.runtime.group_commit import Groups
+from services.runtime.project_limits import ProjectLimits
 from services.runtime.relay_queue import RelayQueue
 from services.runtime.wakeups import SharedReads, Shutdown, Wakeups
 from services.settings import Settings
@@ -29,3 +31,10 @@ class Context:
     celery_events: CeleryEvents = field(default_factory=CeleryEvents)
     model_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Limit of concurrent checks of imported models."""
+    uploads: Amounts = field(default_factory=Amounts)
+    """Bytes of the unfinished uploads of clients, by project."""
+    limits: ProjectLimits = field(init=False)
+    """Limits of projects."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limits", ProjectLimits(self.settings))

@@ -29,7 +29,7 @@ from tailrace.cli.commands import (
     worker,
     workers,
 )
-from tailrace.cli.commands.access import certs, profiles, tokens
+from tailrace.cli.commands.access import certs, profiles, quotas, tokens
 from tailrace.environment import (
     CA_VARIABLE,
     CERTIFICATE_VARIABLE,
@@ -60,6 +60,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(baselines.app, name="baselines")
 app.add_typer(pools.app, name="pools")
 app.add_typer(workers.app, name="workers")
+app.add_typer(quotas.app, name="quotas")
+app.command("usage")(quotas.usage)
 app.command("login")(profiles.login)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(tokens.app, name="tokens")

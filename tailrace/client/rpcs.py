@@ -8,6 +8,7 @@ from tailrace.client import (
     datasets,
     evalsets,
     models,
+    quotas,
     runs,
     sessions,
     tokens,
@@ -63,6 +64,10 @@ class Rpcs:
     undrain_worker = Method(workers.undrain_worker)
     forget_worker = Method(workers.forget_worker)
     list_pools = Method(workers.list_pools)
+
+    get_quotas = Method(quotas.get_quotas)
+    set_quotas = Method(quotas.set_quotas)
+    sum_usage = Method(quotas.sum_usage)
 
     create_token = Method(tokens.create_token)
     list_tokens = Method(tokens.list_tokens)

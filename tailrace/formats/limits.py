@@ -342,6 +342,10 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "GetLoginOptionsRequest": {},
     "CreateSessionRequest": {"nonce": Bound(text=MAX_HANDLE)},
     "EndSessionRequest": {"name": _NAME},
+    # QuotaService
+    "GetQuotasRequest": {"name": _NAME},
+    "SetQuotasRequest": {"name": _NAME, "changes": Bound(count=32)},
+    "SumUsageRequest": {"label": _NAME},
     # JSON that users write
     "Struct": {"fields": Bound(count=_JSON_ENTRIES, key=json_value.MAX_TEXT, later=True)},
     "Value": {"string_value": _JSON_TEXT},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from tailrace.errors import TailraceError
 from tailrace.formats.limits import MAX_ERROR_BYTES
 from tailrace.formats.stage_protocol import ErrorEvent, ResultEvent, StoppedEvent
 from tailrace.v1 import run_pb2
@@ -16,6 +17,7 @@ from workers.events.pipe_reader import StageReport
 from workers.pool.directives import Directive
 from workers.process.memory_limit import Overuse
 from workers.process.supervisor import Ending
+from workers.stage_client import STORED_BYTES
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,12 @@ _REASONS = {
     "STAGE_KILLED": _Reason(grpc.StatusCode.ABORTED, retryable=True),
     "STAGE_TIMEOUT": _Reason(grpc.StatusCode.DEADLINE_EXCEEDED, retryable=True),
     "OUT_OF_MEMORY": _Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, retryable=False),
+    "TOO_MANY_STORED_BYTES": _Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, retryable=False),
     "WORKER_FAULT": _Reason(grpc.StatusCode.UNAVAILABLE, retryable=True),
 }
 """Reasons of the worker itself. Another attempt continues from the newest checkpoint, so it can
-succeed after a crash, a kill and even a timeout; a stage that needs too much memory would need it
-again."""
+succeed after a crash, a kill and even a timeout; a stage that needs too much memory, or whose
+artifacts the project may not store, would need the same again."""
 
 _GIB = 1024**3
 _SMALLER = "use a smaller batch_size, max_seq_length or model, or a pool with more memory"
@@ -103,6 +106,13 @@ def classify_ending(
 def worker_fault(message: str, log_tail: Sequence[str] = ()) -> Failed:
     """Return the failure of a worker that cannot execute the stage, unlike others perhaps."""
     return Failed(_error("WORKER_FAULT", message, log_tail))
+
+
+def refused(error: TailraceError) -> Failed:
+    """Return the failure of an attempt whose result the control plane refused."""
+    if error.reason == STORED_BYTES:
+        return Failed(_error(STORED_BYTES, error.message, ()))
+    return worker_fault(f"the control plane refused the result: {error}")
 
 
 def pool_process_lost(slot: str, status: int | None) -> run_pb2.StageError:

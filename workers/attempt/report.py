@@ -18,7 +18,7 @@ from tailrace.protomap import from_mapping
 from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
 from workers.attempt.checkpoints import CheckpointUploader
 from workers.attempt.content import Content, InterruptedTransferError
-from workers.attempt.outcome import Failed, Outcome, Stopped, Succeeded, worker_fault
+from workers.attempt.outcome import Failed, Outcome, Stopped, Succeeded, refused, worker_fault
 from workers.events.messages import stage_result
 from workers.events.reporter import Reporter
 from workers.events.spool import Spool
@@ -142,7 +142,7 @@ class OutcomeReporter:
         except TailraceError as error:
             if self._hopeless():
                 raise
-            return worker_fault(f"the control plane refused the result: {error}")
+            return refused(error)
         faults.after(Moment.COMPLETE)
         goes_on = answer.decision == stage_pb2.CHAIN_DECISION_CONTINUE
         return Conclusion("succeeded", chain_goes_on=goes_on)

@@ -27,6 +27,7 @@ from workers.events.spool import Spool
 from workers.pool.directives import Directive, Directives
 from workers.stage_client import (
     FAULT_CODES,
+    STORED_BYTES,
     EventCall,
     LeaseLostError,
     StageClient,
@@ -137,7 +138,7 @@ class Reporter:
                 return
 
     def _may_repeat(self, error: TailraceError) -> bool:
-        if isinstance(error, ResourceExhausted):
+        if isinstance(error, ResourceExhausted) and error.reason != STORED_BYTES:
             # An event that is too large for a message would be repeated without end.
             first = self._spool.batch(self._spool.acknowledged + 1)
             return not first or len(first[0]) < BATCH_BYTES

@@ -22,6 +22,8 @@ artifacts = sa.Table(
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("files", sa.JSON, nullable=False),
     sa.Column("size_bytes", BigInt, nullable=False),
+    # Sums of a project's sizes read the index alone.
+    sa.Index("ix_artifacts_size", "project", "size_bytes"),
 )
 """Listings, one per digest: ``files`` is [[path, sha256, size in bytes], …], sorted by path."""
 

@@ -41,6 +41,7 @@ outbox = sa.Table(
     sa.Column("claim_end", UtcDateTime),
     sa.Column("publish_time", UtcDateTime),
     sa.Column("error", sa.String(MAX_PROBLEM), nullable=False, server_default=""),
+    sa.Column("place", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.ForeignKeyConstraint(["run_uid", "stage_id"], ["stages.run_uid", "stages.stage_id"]),
     sa.UniqueConstraint("run_uid", "stage_id", name="uq_outbox_stage"),
     # The relay serves all projects in one order.
@@ -59,6 +60,8 @@ outbox = sa.Table(
 - ``publications``: number of confirmations by the broker, the last at ``publish_time``.
 - ``claim``: the relay's pass, or the process, that publishes the row now; void after ``claim_end``.
 - ``error``: error of the broker at the last attempt to publish; empty if that succeeded.
+- ``place``: of a first stage, true once it was claimed to be published: its run counts among the
+  running runs of its project until it ends.
 """
 
 _INSERT = outbox.insert()
@@ -85,6 +88,16 @@ _SETTLE = sa.update(outbox).where(
     outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
     outbox.c.claim == sa.bindparam("of_claim"),
 )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Numbers of runs that may start now, by project; ``None`` for any number."""
+
+    by_project: Mapping[str, int | None]
+    """Places of some projects."""
+    default: int | None
+    """Places of each other project."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,7 @@ async def add_all(conn: AsyncConnection, queued: Iterable[NewEntry]) -> None:
             "failures": 0,
             "claim": row.claim.id if row.claim else "",
             "claim_end": row.claim.end if row.claim else None,
+            "place": row.first and row.claim is not None,
         }
         for row in queued
     ]
@@ -177,8 +191,9 @@ async def claim(
     admission: Mapping[str, int],
     floor: int,
     limit: int,
+    places: Places | None = None,
 ) -> list[Entry]:
-    """Claim due rows, oldest first, for one pass of a relay.
+    """Claim due rows for one pass of a relay: first stages of projects in turn, oldest first.
 
     Args:
         conn: The transaction.
@@ -188,6 +203,7 @@ async def claim(
             further ones wait.
         floor: The maximum for pools that ``admission`` does not name.
         limit: Maximum number of rows.
+        places: Numbers of runs that may start by project; ``None`` for any number.
     """
     await advisory_lock(conn, _CLAIMS)
     now = utc_now()
@@ -201,26 +217,64 @@ async def claim(
     free = dict(admission)
     for pool, count in counts:
         free[pool] = free.get(pool, floor) - count
-    room = sa.case(free, value=outbox.c.pool, else_=floor) if free else sa.literal(floor)
-    waiting = sa.and_(outbox.c.first, outbox.c.publications == 0)
-    order = (outbox.c.due_time, outbox.c.id)
-    rank = sa.func.row_number().over(partition_by=(outbox.c.pool, waiting), order_by=order)
-    due = (
-        sa.select(outbox, sa.or_(sa.not_(waiting), rank <= room).label("admitted"))
-        .where(_IS_DUE)
-        .subquery()
+    due = _due_in_turn(places)
+    waiting = sa.and_(due.c.first, due.c.publications == 0)
+    # Runs that were published take no turn.
+    order = (sa.case((waiting, due.c.turn), else_=0), due.c.due_time, due.c.id)
+    rank = sa.func.row_number().over(partition_by=(due.c.pool, waiting), order_by=order)
+    room = sa.case(free, value=due.c.pool, else_=floor) if free else sa.literal(floor)
+    ranked = sa.select(due, sa.or_(sa.not_(waiting), rank <= room).label("admitted"), *(
+        column.label(f"order{i}") for i, column in enumerate(order)
+    )).subquery()  # fmt: skip
+    query = (
+        sa.select(ranked)
+        .where(ranked.c.admitted)
+        .order_by(ranked.c.order0, ranked.c.order1, ranked.c.order2)
+        .limit(limit)
     )
-    query = sa.select(due).where(due.c.admitted).order_by(due.c.due_time, due.c.id).limit(limit)
     rows = [*(await conn.execute(query, {"now": now})).mappings()]
     if rows:
         claimed = sa.update(outbox).where(outbox.c.id.in_([row["id"] for row in rows]))
-        await conn.execute(claimed, {"claim": claim_id, "claim_end": now + hold})
+        values = {"claim": claim_id, "claim_end": now + hold, "place": outbox.c.first}
+        await conn.execute(claimed.values(values))
     return [_entry(row, claim_id) for row in rows]
+
+
+def _due_in_turn(places: Places | None) -> sa.Subquery:
+    """Return the due rows whose project has a place for them, each with its project's turn.
+
+    A run that its project has no place for is left out before pools are counted, so that it keeps
+    no other project's run from its turn.
+    """
+    holds = sa.or_(sa.not_(outbox.c.first), outbox.c.place)
+    turn = sa.func.row_number().over(
+        partition_by=(outbox.c.project, holds), order_by=(outbox.c.due_time, outbox.c.id)
+    )
+    due = sa.select(outbox, holds.label("holds"), turn.label("turn")).where(_IS_DUE)
+    if places is None:
+        return due.subquery()
+    rows = due.subquery()
+    other = sa.literal(places.default, sa.Integer)
+    by_project = dict(places.by_project)
+    room = sa.case(by_project, value=rows.c.project, else_=other) if by_project else other
+    admitted = sa.or_(rows.c.holds, room.is_(None), rows.c.turn <= room)
+    return sa.select(rows).where(admitted).subquery()
+
+
+async def list_waiting_projects(conn: AsyncConnection) -> set[str]:
+    """Return the projects with runs that wait for a place."""
+    waiting = sa.select(outbox.c.project).where(outbox.c.first, sa.not_(outbox.c.place))
+    return set(await conn.scalars(waiting.distinct()))
 
 
 async def any_due(conn: AsyncConnection) -> bool:
     """Return whether :func:`claim` may find rows; cheaper than a claim."""
     return await conn.scalar(_DUE, {"now": utc_now()}) is not None
+
+
+async def await_claims(conn: AsyncConnection) -> None:
+    """Keep relays from claiming until the transaction ends, once none claims any more."""
+    await advisory_lock(conn, _CLAIMS)
 
 
 async def lock_claims(conn: AsyncConnection) -> bool:
@@ -306,13 +360,20 @@ class Publication:
     """Number of publications."""
     error: str = ""
     """Fault of the broker at the last try; empty if it succeeded."""
+    waits_for_place: bool = False
+    """True for the first stage of a run that does not count among its project's running runs."""
 
 
 async def list_publications(conn: AsyncConnection, run_uid: str) -> dict[str, Publication]:
     """Return the state of publication of a run's queued stages, by stage id."""
-    columns = (outbox.c.stage_id, outbox.c.due_time, outbox.c.publications, outbox.c.error)
-    rows = await conn.execute(sa.select(*columns).where(outbox.c.run_uid == run_uid))
-    return {row.stage_id: Publication(row.due_time, row.publications, row.error) for row in rows}
+    o = outbox.c
+    waits = sa.and_(o.first, sa.not_(o.place)).label("waits")
+    columns = (o.stage_id, o.due_time, o.publications, o.error, waits)
+    rows = await conn.execute(sa.select(*columns).where(o.run_uid == run_uid))
+    return {
+        row.stage_id: Publication(row.due_time, row.publications, row.error, bool(row.waits))
+        for row in rows
+    }
 
 
 def _entry(row: sa.RowMapping, claim_id: str) -> Entry:

@@ -40,6 +40,7 @@ runs = sa.Table(
     sa.Column("end_time", UtcDateTime),
     sa.Column("update_time", UtcDateTime, nullable=False),
     sa.Column("gates", sa.JSON(none_as_null=True)),
+    sa.Column("creator", sa.Text, nullable=False, server_default=""),
     sa.UniqueConstraint("project", "run_id"),
     sa.Index("ix_runs_create_time", "project", "create_time", "uid"),
     sa.Index("ix_runs_state", "project", "state", "create_time", "uid"),

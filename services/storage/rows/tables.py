@@ -20,7 +20,7 @@ from services.storage.rows import (
     versions,
     workers,
 )
-from services.storage.rows.access import projects, tokens
+from services.storage.rows.access import projects, quotas, tokens
 
 __all__ = [
     "artifacts",
@@ -34,6 +34,7 @@ __all__ = [
     "models",
     "outbox",
     "projects",
+    "quotas",
     "requests",
     "run_sources",
     "runs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.domain.caller import Caller
@@ -19,6 +20,7 @@ from services.storage.blobs.store import CHUNK_BYTES, UploadStatus
 from services.storage.rows import artifacts as store
 from services.storage.rows import runs
 from services.usecases.context import Context
+from services.usecases.quotas.content import check_upload, count_upload
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.schema import Violation
 from tailrace.formats.stage_protocol import ArtifactKind
@@ -47,7 +49,9 @@ async def upload_status(context: Context, name: str) -> UploadStatus:
     return await context.blobs.upload_status(_upload_name(context, name))
 
 
-async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) -> int:
+async def write(
+    context: Context, caller: Caller, name: str, chunks: AsyncIterator[WriteChunk]
+) -> int:
     """Store an upload's next chunks and return the number of stored bytes.
 
     A stream that ends without ``finish`` leaves the upload to a later stream. A complete blob
@@ -57,6 +61,7 @@ async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) 
         InvalidInput: The name, size or sha256 is not valid.
         FailedPrecondition: A chunk does not follow the stored bytes (WRITE_OFFSET_MISMATCH).
         ResourceExhausted: The blob or the disk has no room (BLOB_TOO_LARGE, STORAGE_FULL).
+        QuotaExceeded: The project has no room (TOO_MANY_STORED_BYTES, TOO_MANY_UPLOAD_BYTES).
         Unavailable: Another stream writes the upload (UPLOAD_BUSY).
     """
     upload = _upload_name(context, name)
@@ -64,7 +69,10 @@ async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) 
     first = await anext(chunks, None)
     if status.complete or first is None:
         return status.committed
-    async with context.blobs.append(upload, first.offset) as writer:
+    async with (
+        _counted(context, caller, upload),
+        context.blobs.append(upload, first.offset) as writer,
+    ):
         async for chunk in _from(first, chunks):
             if chunk.offset != writer.committed:
                 raise FailedPrecondition(
@@ -80,6 +88,22 @@ async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) 
                 await writer.finish()
                 break
         return writer.committed
+
+
+@asynccontextmanager
+async def _counted(context: Context, caller: Caller, upload: UploadName) -> AsyncIterator[None]:
+    """Count a client's upload against its project's quotas until the end of the block.
+
+    A worker uploads for the project of its lease, which registration checks.
+    """
+    if caller.is_worker:
+        yield
+        return
+    size = upload.blob.size_bytes
+    await check_upload(context, caller.project, size)
+    with count_upload(context, caller.project) as counted:
+        counted.add(size)
+        yield
 
 
 async def check_listing(

@@ -25,6 +25,7 @@ from services.storage.rows.versions import DATASETS
 from services.usecases.content.line_import import LineKind, check_lines, put, scan
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context
+from services.usecases.quotas.content import check_listings
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.data import golden
 from tailrace.formats.data.dataset_file import MAX_LINES, detect_kind, scan_records
@@ -71,7 +72,10 @@ async def import_lines(
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = context.settings.max_dataset_bytes
-    async with check_lines(context, line_kind(header.kind), chunks, limit) as (lines, file):
+    async with check_lines(context, caller, line_kind(header.kind), chunks, limit) as (
+        lines,
+        file,
+    ):
         kind = header.kind or await asyncio.to_thread(_first_kind, file)
         header = dataclasses.replace(header, kind=kind)
         manifest = {
@@ -118,4 +122,5 @@ async def _store(
         ]
     )
     async with context.database.write() as conn:
+        await check_listings(conn, context, caller.project, [listing])
         return await DATASETS.add(conn, caller.project, header, lines, listing)

@@ -12,6 +12,7 @@ from services.storage.rows.versions import EVAL_SETS
 from services.usecases.content.line_import import LineKind, check_lines, put
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context
+from services.usecases.quotas.content import check_listings
 from tailrace.formats.data.eval_item import scan_eval_items
 from tailrace.formats.data.jsonl import LineErrors
 
@@ -38,7 +39,8 @@ async def import_lines(
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = min(MAX_BYTES, context.settings.max_dataset_bytes)
-    async with check_lines(context, ITEMS, chunks, limit) as (lines, file):
+    async with check_lines(context, caller, ITEMS, chunks, limit) as (lines, file):
         listing = Listing.of([await put(context.blobs, EVAL_SET_FILE, file)])
     async with context.database.write() as conn:
+        await check_listings(conn, context, caller.project, [listing])
         return await EVAL_SETS.add(conn, caller.project, header, lines, listing)

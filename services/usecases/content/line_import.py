@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from services.domain.caller import Caller
 from services.domain.content.version import Lines
 from services.domain.errors import InvalidInput, ResourceExhausted
 from services.settings import Settings
 from services.storage.blobs.partial_upload import require_room, storage_errors
 from services.storage.blobs.store import BlobStore
 from services.usecases.context import Context
+from services.usecases.quotas.content import check_upload, count_upload
 from tailrace.formats.data.jsonl import FormatError, LineErrors, bounded_lines
 from tailrace.formats.data.key_spool import KeySpool
 from tailrace.formats.listing import FileEntry
@@ -50,7 +52,7 @@ class LineKind:
 
 @asynccontextmanager
 async def check_lines(
-    context: Context, kind: LineKind, chunks: AsyncIterator[bytes], limit: int
+    context: Context, caller: Caller, kind: LineKind, chunks: AsyncIterator[bytes], limit: int
 ) -> AsyncIterator[tuple[Lines, BinaryIO]]:
     """Receive ``chunks`` with bounded memory; yield the counted, valid lines and their file.
 
@@ -58,7 +60,18 @@ async def check_lines(
         InvalidInput: Lines are not valid; names at most 100 of them as ``line N``.
         ResourceExhausted: There are more than ``limit`` bytes or too many lines (the kind's
             reason), or the disk is full (STORAGE_FULL).
+        QuotaExceeded: The project has no room (TOO_MANY_STORED_BYTES, TOO_MANY_UPLOAD_BYTES).
     """
+    await check_upload(context, caller.project, 1)
+    with count_upload(context, caller.project) as upload:
+        async with _checked(context, kind, upload.counted(chunks), limit) as checked:
+            yield checked
+
+
+@asynccontextmanager
+async def _checked(
+    context: Context, kind: LineKind, chunks: AsyncIterator[bytes], limit: int
+) -> AsyncIterator[tuple[Lines, BinaryIO]]:
     async with _spooled(context, chunks, limit, kind) as spool:
         stop = threading.Event()
         try:

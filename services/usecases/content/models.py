@@ -23,6 +23,7 @@ from services.storage.rows import artifacts, model_aliases
 from services.storage.rows import models as store
 from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
+from services.usecases.quotas.content import check_listings
 from tailrace.formats.listing import FileEntry, listing_violations
 from tailrace.formats.model.check import BEGINNING_BYTES, ModelFiles, TensorPlace
 from tailrace.formats.model.files import document_limit
@@ -56,6 +57,7 @@ async def import_folder(
         InvalidInput: Names every invalid field and file.
         FailedPrecondition: Files are not uploaded (BLOB_MISSING).
         AlreadyExists: The id has other files.
+        QuotaExceeded: The project has no room (TOO_MANY_STORED_BYTES).
     """
     violations = [
         *id_violations("model_id", model_id),
@@ -69,6 +71,7 @@ async def import_folder(
     listing = await check_listing(context, files)
     config_class = await _check_content(context, files)
     async with context.database.write() as conn:
+        await check_listings(conn, context, caller.project, [listing])
         artifact = await artifacts.record(conn, caller.project, listing, ArtifactKind.MODEL)
         return await store.add(conn, caller.project, model_id, description, config_class, artifact)
 

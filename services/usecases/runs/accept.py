@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.caller import Caller
 from services.domain.errors import AlreadyExists, DomainError, Unavailable
 from services.domain.run import (
     Run,
@@ -25,10 +26,10 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox, requests, run_sources, runs, stages
 from services.usecases.content import model_uses
 from services.usecases.context import Context
+from services.usecases.quotas.runs import check_unfinished, lock_projects, place_wait
 from services.usecases.runs.admission import admit
 from services.usecases.runs.lifecycle import LockedRun
 from services.usecases.runs.model_source import FIELD, find_source, run_model
-from services.usecases.runs.quota import check_runs
 from services.usecases.runs.request_ids import check_repeated
 from services.usecases.runs.resolve import resolve_spec
 from services.usecases.runs.template_clock import with_template_date
@@ -48,7 +49,7 @@ _TRIES = 4
 class NewRun:
     """A run to create; its spec is checked, but not yet resolved."""
 
-    project: str
+    caller: Caller
     run_id: str
     """Requested id; empty for a generated one."""
     spec: RunSpec
@@ -58,6 +59,11 @@ class NewRun:
     """Empty if the call need not be repeatable."""
     digest: str
     """sha256 of the request."""
+
+    @property
+    def project(self) -> str:
+        """Project of the run."""
+        return self.caller.project
 
     @property
     def request_key(self) -> tuple[str, str]:
@@ -115,13 +121,14 @@ async def _store(
     """
     outcomes: dict[NewRun, RunView | DomainError] = {}
     plans: dict[NewRun, PlannedRun] = {}
+    await lock_projects(conn, context, (new_run.project for new_run in new_runs))
     repeatable = [new_run.request_key for new_run in new_runs if new_run.request_id]
     earlier = await requests.find_requests(conn, METHOD, repeatable if look_up else [])
     for new_run in new_runs:
         request = earlier.get(new_run.request_key)
         try:
             if request is not None:
-                outcomes[new_run] = await _view_of_repeated(conn, new_run, request)
+                outcomes[new_run] = await _view_of_repeated(conn, context, new_run, request)
             else:
                 plans[new_run] = await _plan(conn, context, new_run)
         except DomainError as error:
@@ -156,7 +163,8 @@ async def _start(
 ) -> tuple[Views, list[Sequence[Stage]]]:
     """Queue the runs' first stages; advance the runs whose first stage has a cached result."""
     queued = [plan for plan in plans.values() if plan.stages[0].state is StageState.QUEUED]
-    capacity, admitted = await admit(conn, context, [plan.stages[0] for plan in queued])
+    firsts = [(plan.run.project, plan.stages[0]) for plan in queued]
+    capacity, admitted = await admit(conn, context, firsts)
     now = utc_now()
     claim = outbox.Claim(context.relay_queue.claim, now + HOLD)
     rows = [
@@ -168,23 +176,24 @@ async def _start(
     views: Views = {}
     for new_run, plan in plans.items():
         if plan.stages[0].state is StageState.QUEUED:
-            views[new_run] = view_of_new(plan.run, plan.stages, capacity)
+            wait = await place_wait(conn, context, plan.run.project)
+            views[new_run] = view_of_new(plan.run, plan.stages, capacity, wait)
         elif plan.waits:
-            views[new_run] = await view(conn, plan.run)
+            views[new_run] = await view(conn, context, plan.run)
         else:
             advanced, _ = await advance(conn, context, plan, "its inputs are ready", first=True)
-            views[new_run] = await view(conn, advanced.run)
+            views[new_run] = await view(conn, context, advanced.run)
     return views, [plan.stages for plan in queued if plan.run.uid in admitted]
 
 
 async def _view_of_repeated(
-    conn: AsyncConnection, new_run: NewRun, request: requests.Request
+    conn: AsyncConnection, context: Context, new_run: NewRun, request: requests.Request
 ) -> RunView:
     check_repeated(METHOD, new_run.request_id, request, new_run.digest)
     run = await runs.find_by_uid(conn, request.run_uid)
     if run is None:
         raise RuntimeError(f"run {request.run_uid} vanished, its request id did not")
-    return await view(conn, run)
+    return await view(conn, context, run)
 
 
 async def _plan(conn: AsyncConnection, context: Context, new_run: NewRun) -> PlannedRun:
@@ -193,7 +202,7 @@ async def _plan(conn: AsyncConnection, context: Context, new_run: NewRun) -> Pla
     Its first stage is PENDING where its result is cached, or where it waits for another run.
     """
     run, planned = await plan_run(conn, context, new_run, lock=True)
-    await check_runs(conn, context.settings, new_run.project, new_run.spec.labels)
+    await check_unfinished(conn, context, new_run.project, new_run.spec.labels)
     first, *later = planned
     source = run_model(run.resolved_spec)
     source_uid = RunModel.parse(source, FIELD).run_id if source else ""
@@ -238,6 +247,7 @@ async def plan_run(
         start_time=None,
         end_time=None,
         update_time=now,
+        creator=new_run.caller.subject,
     )
     first, *later = [_stage(run, spec, i, kind) for i, kind in enumerate(spec.stage_kinds())]
     name = run_model(spec)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.quota import Quota
 from services.domain.stage import Stage
 from services.settings import Settings
 from services.storage.rows import capacity, outbox
@@ -19,13 +20,15 @@ def admission_limits(settings: Settings, served: Mapping[str, int]) -> dict[str,
 
 
 async def admit(
-    conn: AsyncConnection, context: Context, firsts: Sequence[Stage]
+    conn: AsyncConnection, context: Context, new: Sequence[tuple[str, Stage]]
 ) -> tuple[Capacity, set[str]]:
     """Return the capacity, and the uids of the runs whose first stage may be published at once.
 
-    A first stage may if everything queued in its pool is within the limit; it waits its turn
-    otherwise.
+    A first stage, given with its project, may if everything queued in its pool is within the limit;
+    it waits its turn otherwise. Where the project's running runs are limited, a relay counts them.
     """
+    limits = context.limits
+    firsts = [s for project, s in new if limits.limit(project, Quota.RUNNING_RUNS) is None]
     room = context.relay_queue.room
     is_exclusive = bool(firsts) and room > 0 and await outbox.lock_claims(conn)
     now = await capacity.read(conn)

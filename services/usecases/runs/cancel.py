@@ -33,6 +33,6 @@ async def cancel_run(context: Context, caller: Caller, run_id: str) -> RunView:
             else:
                 locked_run = await end_cancelled(conn, locked_run, _REASON)
         waiting = await settle_waiting(conn, context, locked_run.run)
-        cancelled = await view(conn, locked_run.run)
+        cancelled = await view(conn, context, locked_run.run)
     context.wakeups.wake(OUTBOX, run.uid, *waiting)
     return cancelled

@@ -58,7 +58,7 @@ async def compare_runs(context: Context, caller: Caller, run_ids: list[str]) -> 
         compared_runs = [await runs.get(conn, caller.project, run_id) for run_id in run_ids]
         # An id and a uid may name the same run.
         _check([run.run_id for run in compared_runs])
-        views = [await view(conn, run) for run in compared_runs]
+        views = [await view(conn, context, run) for run in compared_runs]
         scores = [await scores_of(conn, run_view.run) for run_view in views]
     later_scores = {
         run_view.run.name: run_scores for run_view, run_scores in zip(views, scores, strict=True)

@@ -13,6 +13,7 @@ from services.domain.run import check_run_id
 from services.runtime.off_loop import run_off_loop
 from services.storage.rows import capacity
 from services.usecases.context import Context
+from services.usecases.quotas.runs import counts_unfinished, place_wait
 from services.usecases.runs.accept import NewRun, accept_runs, plan_run
 from services.usecases.runs.model_source import run_model, source_wait
 from services.usecases.runs.request_ids import request_id_violations
@@ -49,13 +50,14 @@ async def create_run(context: Context, caller: Caller, command: CreateRun) -> Ru
         FailedPrecondition: A run that the spec names has no predictions, or ended without a model
             (SOURCE_RUN_FAILED, SOURCE_RUN_CANCELLED).
         AlreadyExists: The run id or the request id is taken (RUN_EXISTS, REQUEST_ID_REUSED).
-        ResourceExhausted: There are too many unfinished runs (TOO_MANY_RUNS).
+        QuotaExceeded: There are too many unfinished runs (TOO_MANY_RUNS).
     """
     new_run = await _checked(context, caller, command)
     if command.validate_only:
         async with context.database.read() as conn:
             run, new_stages = await plan_run(conn, context, new_run)
             waits = await source_wait(conn, run, new_stages)
+            waits = waits or await place_wait(conn, context, run.project)
             return view_of_planned(run, new_stages, await capacity.read(conn), waits)
     if run_model(new_run.spec) is not None:
         # Alone in its transaction, it locks one source run: two could deadlock with a completion.
@@ -68,8 +70,7 @@ async def create_run(context: Context, caller: Caller, command: CreateRun) -> Ru
 
 def _key(context: Context, new_run: NewRun) -> Hashable:
     """Return the key that keeps two runs out of one transaction; ``None`` where they may share."""
-    settings = context.settings
-    if settings.max_unfinished_runs is not None or settings.max_runs_per_label:
+    if counts_unfinished(context, new_run.project):
         # A quota counts stored runs: each run has to see the one before it.
         return new_run.project
     # Likewise, a call must see the earlier one that used the same request id.
@@ -101,7 +102,7 @@ async def _checked(context: Context, caller: Caller, command: CreateRun) -> NewR
     # Stored with each request id: the names must stay.
     request = {"run_id": command.run_id, "spec": original_spec}
     digest = await run_off_loop(command.size, sha256_json, request)
-    return NewRun(caller.project, command.run_id, spec, original_spec, command.request_id, digest)
+    return NewRun(caller, command.run_id, spec, original_spec, command.request_id, digest)
 
 
 def _template_violations(model: ModelSpec | None) -> list[Violation]:

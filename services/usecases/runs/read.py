@@ -45,7 +45,7 @@ async def get_run(context: Context, caller: Caller, run_id: str) -> RunView:
     """Return a run with its history. Raises ``NotFound``."""
     async with context.database.read() as conn:
         run, run_stages = await runs_with_stages.get(conn, caller.project, run_id)
-        return await view_with_stages(conn, run, run_stages, with_history=True)
+        return await view_with_stages(conn, context, run, run_stages, with_history=True)
 
 
 async def list_runs(

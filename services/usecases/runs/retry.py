@@ -12,6 +12,7 @@ from services.runtime.wakeups import OUTBOX
 from services.storage.rows import requests, runs
 from services.usecases.content.model_uses import keep_models, require_models
 from services.usecases.context import Context
+from services.usecases.quotas.runs import check_unfinished, lock_projects
 from services.usecases.runs.lifecycle import (
     LockedRun,
     lock_named_run,
@@ -42,6 +43,7 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
         FailedPrecondition: The run is not FAILED or CANCELLED, or has all results
             (RUN_NOT_RETRYABLE), or the run whose model it starts from was not retried
             (SOURCE_RUN_FAILED, SOURCE_RUN_CANCELLED).
+        QuotaExceeded: There are too many unfinished runs (TOO_MANY_RUNS).
     """
     if violations := request_id_violations(request_id):
         raise InvalidInput(violations)
@@ -50,7 +52,8 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
         if request_id:
             repeated = await repeated_request(conn, caller.project, METHOD, request_id, digest)
             if repeated is not None:
-                return await view(conn, repeated)
+                return await view(conn, context, repeated)
+        await lock_projects(conn, context, [caller.project])
         source = await _lock_source(conn, caller.project, run_id)
         locked_run = await lock_named_run(conn, caller.project, run_id)
         run = locked_run.run
@@ -59,11 +62,12 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
                 "RUN_NOT_RETRYABLE",
                 f"{run.name} is {run.state}: only FAILED and CANCELLED runs are retried",
             )
+        await check_unfinished(conn, context, run.project, run.resolved_spec.labels)
         locked_run = await _queue_again(conn, locked_run, source)
         if request_id:
             request = requests.Request(digest, run.uid)
             await requests.add_request(conn, caller.project, METHOD, request_id, request)
-        retried = await view(conn, locked_run.run)
+        retried = await view(conn, context, locked_run.run)
     context.wakeups.wake(OUTBOX, run.uid)
     return retried
 

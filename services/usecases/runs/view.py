@@ -13,6 +13,8 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, capacity, history, outbox, stages, workers
 from services.storage.rows.capacity import Capacity
 from services.storage.rows.outbox import Publication
+from services.usecases.context import Context
+from services.usecases.quotas.runs import place_wait
 from services.usecases.runs.model_source import source_wait
 
 
@@ -44,17 +46,22 @@ class RunView:
         return errors[0] if errors else None
 
 
-async def view(conn: AsyncConnection, run: Run) -> RunView:
+async def view(conn: AsyncConnection, context: Context, run: Run) -> RunView:
     """Return a run with its stages and attempts."""
-    return await view_with_stages(conn, run, await stages.list_for_run(conn, run.uid))
+    return await view_with_stages(conn, context, run, await stages.list_for_run(conn, run.uid))
 
 
 async def view_with_stages(
-    conn: AsyncConnection, run: Run, run_stages: list[Stage], *, with_history: bool = False
+    conn: AsyncConnection,
+    context: Context,
+    run: Run,
+    run_stages: list[Stage],
+    *,
+    with_history: bool = False,
 ) -> RunView:
     """Return a run, whose stages were read before, with its attempts and optional history."""
     run_attempts = await attempts.list_for_run(conn, run.uid)
-    reasons = await _waiting_reasons(conn, run, run_stages)
+    reasons = await _waiting_reasons(conn, context, run, run_stages)
     views = [
         StageView(
             stage,
@@ -66,10 +73,10 @@ async def view_with_stages(
     return RunView(run, views, await history.list_for_run(conn, run) if with_history else [])
 
 
-def view_of_new(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
+def view_of_new(run: Run, run_stages: list[Stage], now: Capacity, place_wait: str) -> RunView:
     """Return a run that this transaction has created, with its stages."""
     views = [
-        StageView(stage, [], waiting_reason(stage, None, now))
+        StageView(stage, [], place_wait or waiting_reason(stage, None, now))
         if stage.state is StageState.QUEUED
         else StageView(stage, [], "")
         for stage in run_stages
@@ -77,19 +84,19 @@ def view_of_new(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
     return RunView(run, views, [])
 
 
-def view_of_planned(run: Run, run_stages: list[Stage], now: Capacity, source: str = "") -> RunView:
+def view_of_planned(run: Run, run_stages: list[Stage], now: Capacity, wait: str = "") -> RunView:
     """Return a run that is not stored; each stage has the reason why it would wait now.
 
-    ``source`` is the first stage's wait for another run; empty if it would not wait for one.
+    ``wait`` is the first stage's wait for another run or a place; empty if it would not wait.
     """
     reasons = [waiting_reason(stage, None, now) for stage in run_stages]
-    reasons[0] = source or reasons[0]
+    reasons[0] = wait or reasons[0]
     views = [StageView(s, [], reason) for s, reason in zip(run_stages, reasons, strict=True)]
     return RunView(run, views, [])
 
 
 async def _waiting_reasons(
-    conn: AsyncConnection, run: Run, run_stages: list[Stage]
+    conn: AsyncConnection, context: Context, run: Run, run_stages: list[Stage]
 ) -> dict[str, str]:
     queued = [stage for stage in run_stages if stage.state is StageState.QUEUED]
     if not queued:
@@ -97,6 +104,10 @@ async def _waiting_reasons(
         stage = next_unfinished(run_stages)
         return {stage.stage_id: waits} if waits and stage else {}
     entries = await outbox.list_publications(conn, run.uid)
+    if any(entry.waits_for_place for entry in entries.values()):
+        wait = await place_wait(conn, context, run.project)
+        if wait:
+            return {stage.stage_id: wait for stage in queued}
     now = await capacity.read(conn)
     unserved = {stage.pool for stage in queued} - {pool for pool, n in now.served.items() if n}
     fleet = Fleet(

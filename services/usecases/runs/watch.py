@@ -32,7 +32,7 @@ async def watch_run(
                 if run is None:
                     raise NotFound("RUN_NOT_FOUND", f"runs/{run_id} does not exist any more")
                 has_changed = run.revision > after_revision
-                run_view = await view(conn, run) if has_changed else None
+                run_view = await view(conn, context, run) if has_changed else None
             if run_view is not None:
                 after_revision = run.revision
                 yield run_view

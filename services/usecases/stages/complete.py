@@ -17,6 +17,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import artifacts, attempts
 from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
+from services.usecases.quotas.content import check_listings
 from services.usecases.runs.lifecycle import (
     LockedRun,
     OpenLease,
@@ -73,6 +74,7 @@ async def complete_stage(context: Context, report: Completion) -> bool:
         LeaseLost: The attempt does not run, or the token is not its lease.
         InvalidInput: The result or the artifacts do not fit the stage.
         FailedPrecondition: Content or events are missing (BLOB_MISSING, EVENTS_MISSING).
+        QuotaExceeded: The project has no room for the artifacts (TOO_MANY_STORED_BYTES).
     """
     async with context.database.read() as conn:
         attempt = await peek_lease(conn, report.token)
@@ -122,6 +124,7 @@ async def _complete(
 ) -> tuple[LockedRun, bool]:
     locked_run, stage, attempt = lease.locked_run, lease.stage, lease.attempt
     run = locked_run.run
+    await check_listings(conn, context, run.project, [listing for _, listing in listings])
     producer = Producer(run.uid, run.run_id, stage.stage_id, attempt.number)
     for kind, listing in listings:
         await artifacts.record(conn, run.project, listing, kind, producer=producer)

@@ -27,6 +27,7 @@ from services.domain.stage import Progress
 from services.storage.rows import artifacts, attempts, evaluations, logs, runs, stages
 from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
+from services.usecases.quotas.content import check_listings
 from services.usecases.runs.lifecycle import OpenLease, open_lease, peek_lease
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.limits import MAX_EVENTS
@@ -76,6 +77,7 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
         LeaseLost: The attempt does not run, or the token is not its lease.
         InvalidInput: The batch is too large or malformed.
         FailedPrecondition: A checkpoint's content is missing (BLOB_MISSING).
+        QuotaExceeded: The project has no room for it (TOO_MANY_STORED_BYTES).
     """
     most = MAX_EVENTS * MAX_MESSAGES
     if len(batch.events) > most:
@@ -89,7 +91,7 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
         stored = lease.attempt.last_event
         new_events = list(batch.events[max(0, stored + 1 - batch.first_sequence) :])
         if new_events and batch.first_sequence <= stored + 1:
-            await _store(conn, lease, new_events, listings)
+            await _store(conn, context, lease, new_events, listings)
             stored += len(new_events)
     context.wakeups.wake(lease.locked_run.run.uid)
     cancelling = lease.locked_run.run.state is RunState.CANCELLING
@@ -125,7 +127,11 @@ def _saved(events: Iterable[Event]) -> list[tuple[ArtifactKind, Saved]]:
 
 
 async def _store(
-    conn: AsyncConnection, lease: OpenLease, new_events: list[Event], listings: Listings
+    conn: AsyncConnection,
+    context: Context,
+    lease: OpenLease,
+    new_events: list[Event],
+    listings: Listings,
 ) -> None:
     attempt, run = lease.attempt, lease.locked_run.run
     task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
@@ -148,6 +154,8 @@ async def _store(
     evaluated = [event for event in other_events if isinstance(event, Evaluation)]
     await evaluations.store(conn, run, attempt.number, evaluated)
     saved = _saved(other_events)
+    new_listings = [listings[kind, event.step] for kind, event in saved]
+    await check_listings(conn, context, run.project, new_listings)
     producer = Producer(run.uid, run.run_id, attempt.stage_id, attempt.number)
     for kind, event in saved:
         await artifacts.record(

@@ -25,6 +25,7 @@ CREATE TABLE artifacts (
   size_bytes BIGINT NOT NULL,
   CONSTRAINT pk_artifacts PRIMARY KEY (project, digest)
 )
+CREATE INDEX ix_artifacts_size ON artifacts (project, size_bytes)
 
 CREATE TABLE attempts (
   run_uid VARCHAR(32) NOT NULL,
@@ -167,6 +168,7 @@ CREATE TABLE outbox (
   claim_end TIMESTAMP WITH TIME ZONE,
   publish_time TIMESTAMP WITH TIME ZONE,
   error VARCHAR(300) DEFAULT '' NOT NULL,
+  place BOOLEAN DEFAULT false NOT NULL,
   CONSTRAINT pk_outbox PRIMARY KEY (id),
   CONSTRAINT fk_outbox_run_uid_stages FOREIGN KEY(run_uid, stage_id) REFERENCES stages (run_uid, stage_id),
   CONSTRAINT uq_outbox_stage UNIQUE (run_uid, stage_id)
@@ -186,6 +188,14 @@ CREATE TABLE predictions (
   body JSON NOT NULL,
   CONSTRAINT pk_predictions PRIMARY KEY (run_uid, eval_set, example_id, model_role, sample),
   CONSTRAINT fk_predictions_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid)
+)
+
+CREATE TABLE project_quotas (
+  project VARCHAR(63) NOT NULL,
+  quota VARCHAR(32) NOT NULL,
+  most BIGINT,
+  update_time TIMESTAMP WITH TIME ZONE NOT NULL,
+  CONSTRAINT pk_project_quotas PRIMARY KEY (project, quota)
 )
 
 CREATE TABLE projects (
@@ -243,6 +253,7 @@ CREATE TABLE runs (
   end_time TIMESTAMP WITH TIME ZONE,
   update_time TIMESTAMP WITH TIME ZONE NOT NULL,
   gates JSON,
+  creator TEXT DEFAULT '' NOT NULL,
   CONSTRAINT pk_runs PRIMARY KEY (uid),
   CONSTRAINT uq_runs_project_run_id UNIQUE (project, run_id),
   CONSTRAINT ck_runs_run_state CHECK (state IN ('QUEUED', 'RUNNING', 'CANCELLING', 'SUCCEEDED', 'FAILED', 'CANCELLED'))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import subprocess
 import sys
+import time
 
 import grpc
 import grpc.aio
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
 from tailrace.retry import RetryPolicy
 from tests.servers.node import free_port
@@ -70,6 +73,36 @@ def test_other_errors_are_not_repeated() -> None:
     with pytest.raises(grpc.RpcError):
         _exhaust(FAST, tries, grpc.StatusCode.NOT_FOUND)
     assert len(tries) == 1
+
+
+def _refused(delay: float | None) -> grpc.RpcError:
+    """The error of a quota that asks for a delay."""
+    status = status_pb2.Status(code=8, message="draining")
+    if delay is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(delay * 1000))
+        status.details.add().Pack(retry)
+    trailers = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, "draining", "")
+
+
+@pytest.mark.parametrize(
+    ("delay", "timeout", "tries"), [(0.05, 10, 3), (None, 10, 1), (0.05, 0.02, 1), (0.0, 10, 3)]
+)
+def test_an_exceeded_quota_is_tried_again_when_the_server_says(
+    delay: float | None, timeout: float, tries: int
+) -> None:
+    starts: list[float] = []
+
+    def attempt(left: float) -> None:
+        starts.append(time.monotonic())
+        raise _refused(delay)
+
+    with pytest.raises(grpc.RpcError):
+        FAST.call(timeout, attempt)
+    assert len(starts) == tries
+    assert all(b - a >= (delay or 0) for a, b in itertools.pairwise(starts))
 
 
 def test_time_ends_it_too() -> None:

@@ -11,7 +11,7 @@ import pytest
 from google.rpc import code_pb2
 
 from tailrace.channel import connect
-from tailrace.errors import Internal, InvalidArgument, Unavailable
+from tailrace.errors import Internal, InvalidArgument, ResourceExhausted, Unavailable
 from tailrace.v1 import run_pb2, stage_pb2
 from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token
@@ -71,15 +71,15 @@ def test_the_wait_ends_when_told_so(fake: FakeControlPlane, stage_client: StageC
 class Broken(FakeControlPlane):
     """Fails some calls before it answers."""
 
-    def __init__(self, code: int, times: int) -> None:
+    def __init__(self, code: int, times: int, reason: str = "BROKEN") -> None:
         super().__init__()
-        self.code, self.left, self.calls = code, times, 0
+        self.code, self.left, self.calls, self.reason = code, times, 0, reason
 
     def ConfirmDispatch(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.calls += 1
         if self.left:
             self.left -= 1
-            refuse(context, self.code, "BROKEN", "try again")
+            refuse(context, self.code, self.reason, "try again")
         return super().ConfirmDispatch(request, context)
 
 
@@ -95,11 +95,12 @@ def test_passing_faults_are_tried_again(code: int) -> None:
 
 def test_lasting_faults_and_refusals_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.stage_client._MAX_FAULTS", 3)
-    for code, calls, error in (
-        (code_pb2.INTERNAL, 3, Internal),
-        (code_pb2.INVALID_ARGUMENT, 1, InvalidArgument),
+    for code, reason, calls, error in (
+        (code_pb2.INTERNAL, "BROKEN", 3, Internal),
+        (code_pb2.INVALID_ARGUMENT, "BROKEN", 1, InvalidArgument),
+        (code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_STORED_BYTES", 1, ResourceExhausted),
     ):
-        broken = Broken(code, 100)
+        broken = Broken(code, 100, reason)
         broken.start()
         with connect(broken.address) as channel, pytest.raises(error, match="try again"):
             StageClient(channel, worker_token()).confirm("task", patience=20)

@@ -1,1 +1,1 @@
-"""Rows on who may call: projects and API tokens."""
+"""Rows on who may call and what they may use: projects, API tokens, quotas, usage."""

@@ -48,7 +48,7 @@ async def test_unfinished_runs_are_bounded_per_label_and_in_all(api: ApiClient) 
     with pytest.raises(grpc.aio.AioRpcError, match=r"without labels\.team, has 1 unfinished"):
         await api.create("r3", labels={"other": "x"})
     await api.create("r3", labels={"team": "b"})
-    with pytest.raises(grpc.aio.AioRpcError, match="this server has 3 unfinished"):
+    with pytest.raises(grpc.aio.AioRpcError, match="project default has 3 unfinished"):
         await api.create("r4", labels={"team": "c"})
     # A run that ended makes room.
     await api.runs.CancelRun(run_pb2.CancelRunRequest(name="runs/r1"))

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tailrace.errors import InvalidArgument, ResourceExhausted
 from tailrace.formats.limits import MAX_ERROR_BYTES
 from tailrace.formats.results import JudgeResult
 from tailrace.formats.stage_protocol import ErrorEvent, ResultEvent, StoppedEvent
@@ -18,6 +19,7 @@ from workers.attempt.outcome import (
     Stopped,
     Succeeded,
     classify_ending,
+    refused,
     worker_fault,
 )
 from workers.events.pipe_reader import StageReport
@@ -109,6 +111,12 @@ def test_it_may_stop_as_it_likes_when_told_to(status: int, directive: Directive)
         (outcome(1, ERROR), "OVERLONG", grpc.StatusCode.FAILED_PRECONDITION),
         (outcome(0, directive=Directive.ABORT), "WORKER_FAULT", grpc.StatusCode.UNAVAILABLE),
         (worker_fault("no room"), "WORKER_FAULT", grpc.StatusCode.UNAVAILABLE),
+        (refused(InvalidArgument("no")), "WORKER_FAULT", grpc.StatusCode.UNAVAILABLE),
+        (
+            refused(ResourceExhausted("no room", reason="TOO_MANY_STORED_BYTES")),
+            "TOO_MANY_STORED_BYTES",
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ),
     ],
 )
 def test_every_failure_has_its_reason_and_code(

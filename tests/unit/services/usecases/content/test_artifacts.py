@@ -49,42 +49,42 @@ def chunks_of(content: bytes, size: int = 700_000, start: int = 0) -> list[Write
 
 async def test_a_blob_arrives_in_chunks(context: Context) -> None:
     name = name_of(CONTENT)
-    assert await artifacts.write(context, name, stream(chunks_of(CONTENT))) == len(CONTENT)
+    assert await artifacts.write(context, CALLER, name, stream(chunks_of(CONTENT))) == len(CONTENT)
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     assert await read_all(context.blobs, sha256, len(CONTENT)) == CONTENT
 
 
 async def test_a_broken_stream_is_continued(context: Context) -> None:
     name = name_of(CONTENT)
-    assert await artifacts.write(context, name, stream(chunks_of(CONTENT)[:1])) == 700_000
+    assert await artifacts.write(context, CALLER, name, stream(chunks_of(CONTENT)[:1])) == 700_000
     status = await artifacts.upload_status(context, name)
     assert (status.committed, status.complete) == (700_000, False)
     rest = chunks_of(CONTENT, start=700_000)
-    assert await artifacts.write(context, name, stream(rest)) == len(CONTENT)
+    assert await artifacts.write(context, CALLER, name, stream(rest)) == len(CONTENT)
 
 
 async def test_a_blob_that_is_there_takes_nothing(context: Context) -> None:
-    await artifacts.write(context, name_of(CONTENT), stream(chunks_of(CONTENT)))
+    await artifacts.write(context, CALLER, name_of(CONTENT), stream(chunks_of(CONTENT)))
     wrong = [WriteChunk(0, b"anything", finish=True)]
-    assert await artifacts.write(context, name_of(CONTENT), stream(wrong)) == len(CONTENT)
+    assert await artifacts.write(context, CALLER, name_of(CONTENT), stream(wrong)) == len(CONTENT)
 
 
 async def test_a_chunk_in_the_wrong_place_is_refused(context: Context) -> None:
     name = name_of(CONTENT)
     first, second, _ = chunks_of(CONTENT)
     with pytest.raises(FailedPrecondition) as error:
-        await artifacts.write(context, name, stream([first, first]))
+        await artifacts.write(context, CALLER, name, stream([first, first]))
     assert error.value.reason == "WRITE_OFFSET_MISMATCH"
     with pytest.raises(FailedPrecondition):
-        await artifacts.write(context, name_of(CONTENT), stream([second]))
+        await artifacts.write(context, CALLER, name_of(CONTENT), stream([second]))
 
 
 async def test_chunks_and_blobs_over_their_limit_are_refused(context: Context) -> None:
     too_long = WriteChunk(0, b"x" * (CHUNK_BYTES + 1), finish=False)
     with pytest.raises(InvalidInput, match="at most 1048576"):
-        await artifacts.write(context, name_of(CONTENT), stream([too_long]))
+        await artifacts.write(context, CALLER, name_of(CONTENT), stream([too_long]))
     with pytest.raises(ResourceExhausted) as error:
-        await artifacts.write(context, name_of(b"", 4_000_001), stream([]))
+        await artifacts.write(context, CALLER, name_of(b"", 4_000_001), stream([]))
     assert error.value.reason == "BLOB_TOO_LARGE"
 
 
