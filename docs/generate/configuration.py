@@ -18,6 +18,7 @@ from docs.generate.attributes import attribute_docs
 from services.settings import Settings as ControlPlaneSettings
 from tailrace.access import INSECURE_VARIABLE
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
+from tailrace.console.settings import Settings as ConsoleSettings
 from tailrace.environment import PROFILE_VARIABLE, TLS_VARIABLE, VARIABLES
 from workers.settings import Settings as WorkerSettings
 
@@ -90,6 +91,8 @@ def page() -> str:
         _settings(ControlPlaneSettings),
         ["## Worker", "", "Read by `python -m workers`, `tailrace worker` and `tailrace up`.", ""],
         _settings(WorkerSettings),
+        ["## Console", "", "Read by `tailrace console` and `tailrace up`.", ""],
+        _settings(ConsoleSettings),
         ["## Client", "", "Read by the SDK and the command line.", ""],
         _table((f"`{name}`", kind, _code(value), text) for name, kind, value, text in _CLIENT),
     )

