@@ -116,6 +116,10 @@ for _name, _pattern, _first in (
     _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})$"), _first)
 
 
+RESOLVERS: dict[str, Any] = _Loader.yaml_implicit_resolvers
+"""Patterns of plain scalars that are not text, by their first character."""
+
+
 class _Bounds:
     """Counter of a document's values with aliases written out; it visits each node once."""
 

@@ -54,6 +54,8 @@ class Rule:
     verbatim: bool = False
     """True for free JSON that is only stored as text, within :data:`json_value.VERBATIM`: a number
     with a fraction of zero keeps it."""
+    shown_first: bool = False
+    """True for a key that a form shows to everyone; others are one step away."""
 
 
 def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:

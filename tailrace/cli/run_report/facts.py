@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-import yaml
 from google.protobuf import timestamp_pb2
 
 from tailrace.cli.show import output, run_view
 from tailrace.protomap import enum_word, to_mapping
 from tailrace.v1 import artifact_pb2, run_pb2, run_spec_pb2
+from tailrace.yaml_dumper import dump
 
 _ATTEMPT = run_pb2.AttemptState.DESCRIPTOR
 _ARTIFACT = artifact_pb2.ArtifactKind.DESCRIPTOR
@@ -53,7 +53,7 @@ def spec_of(run: run_pb2.Run) -> run_spec_pb2.RunSpec:
 def spec_text(run: run_pb2.Run) -> str:
     """Return the spec as a run file."""
     plain: dict[str, Any] = to_mapping(spec_of(run))
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return dump(plain)
 
 
 def summary(run: run_pb2.Run) -> Iterator[tuple[str, str]]:

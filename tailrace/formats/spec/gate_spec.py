@@ -64,9 +64,11 @@ class GateSpec:
         "Name, unique in the run.", minimum=1, pattern=RESOURCE_ID, form=RESOURCE_ID_FORM
     )
     metric: GateMetric = key("Metric to check.")
-    judge: str | None = key("Judge of a score or lift.", default=None, minimum=1, max_length=63)
+    judge: str | None = key(
+        "Judge of a score or lift.", default=None, minimum=1, max_length=63, shown_first=True
+    )
     eval_set: str | None = key(
-        "Eval set of a score or lift.", default=None, minimum=1, max_length=128
+        "Eval set of a score or lift.", default=None, minimum=1, max_length=128, shown_first=True
     )
     model_role: ModelRole | None = key(
         "Model role of a score; left out, the trained model, or the only one.", default=None
@@ -77,14 +79,17 @@ class GateSpec:
         minimum=1,
         pattern=f"baselines/{RESOURCE_ID}|{RUN_NAME}",
         form="the name of a baseline or a run, such as 'baselines/main' or 'runs/my-run'",
+        shown_first=True,
     )
     direction: GateDirection | None = key(
         "Direction of improvement; left out, higher for score and lift, lower for losses.",
         default=None,
     )
-    minimum: float | None = key("Lowest value that passes.", default=None)
+    minimum: float | None = key("Lowest value that passes.", default=None, shown_first=True)
     maximum: float | None = key("Highest value that passes.", default=None)
-    max_drop: float | None = key("Largest drop below the baseline.", default=None, minimum=0)
+    max_drop: float | None = key(
+        "Largest drop below the baseline.", default=None, minimum=0, shown_first=True
+    )
     max_relative_drop: float | None = key(
         "Largest drop below the baseline, as a share of the baseline's value.",
         default=None,
@@ -92,7 +97,9 @@ class GateSpec:
         maximum=1,
     )
     not_significantly_worse: SignificanceBar | None = key(
-        "Not worse than the baseline by a paired test over the items that both have.", default=None
+        "Not worse than the baseline by a paired test over the items that both have.",
+        default=None,
+        shown_first=True,
     )
 
     def violations(self, path: str) -> list[Violation]:

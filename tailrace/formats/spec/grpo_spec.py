@@ -67,7 +67,11 @@ class RewardSpec:
 
     judge: JudgeSpec = key("The judge; `pairwise` cannot reward.")
     weight: float = key(
-        "Factor of the judge's score, not 0.", default=1.0, minimum=-1000, maximum=1000
+        "Factor of the judge's score, not 0.",
+        default=1.0,
+        minimum=-1000,
+        maximum=1000,
+        shown_first=True,
     )
 
 
@@ -151,14 +155,23 @@ class GrpoSpec:
         "The judges whose scores make up the reward, with their weights.",
         default=[],
         max_length=MAX_REWARDS,
+        shown_first=True,
     )
     length: LengthTerm | None = key("Penalty of long answers.", default=None)
     format: FormatTerm | None = key("Reward of answers that match a pattern.", default=None)
     n_samples: int = key(
-        "Answers sampled for each prompt, its group.", default=8, minimum=2, maximum=64
+        "Answers sampled for each prompt, its group.",
+        default=8,
+        minimum=2,
+        maximum=64,
+        shown_first=True,
     )
     max_new_tokens: int = key(
-        "Maximum number of tokens of an answer.", default=64, minimum=1, maximum=MAX_NEW_TOKENS
+        "Maximum number of tokens of an answer.",
+        default=64,
+        minimum=1,
+        maximum=MAX_NEW_TOKENS,
+        shown_first=True,
     )
     temperature: float = key("Temperature of sampling.", default=1.0, above=0, maximum=10)
     rollout_batch_size: int | None = key(

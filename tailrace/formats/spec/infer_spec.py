@@ -31,6 +31,7 @@ class InferSpec:
         default=64,
         minimum=1,
         maximum=MAX_NEW_TOKENS,
+        shown_first=True,
     )
     temperature: float = key(
         "Sampling temperature; 0 is greedy.", default=0.0, minimum=0, maximum=10
@@ -75,6 +76,7 @@ class InferSpec:
     include_base: bool = key(
         "Predict with the base model, too, to measure the gain of the training.",
         default=False,
+        shown_first=True,
     )
     eval_sets: list[str] = key(
         "`dataset:train`, `dataset:held_out`, a built-in set (`eval_v1`), or an imported one "
@@ -82,6 +84,7 @@ class InferSpec:
         default=[],
         minimum=1,
         max_length=16,
+        shown_first=True,
     )
 
     def violations(self, path: str) -> list[Violation]:

@@ -62,6 +62,7 @@ class ContainsOptions:
         minimum=1,
         max_length=100,
         item_length=10_000,
+        shown_first=True,
     )
     all: bool = key("Require all texts, not only one.", default=False)
     ignore_case: bool = key("Ignore case.", default=True)
@@ -76,6 +77,7 @@ class RegexOptions:
         default=None,
         minimum=1,
         max_length=10_000,
+        shown_first=True,
     )
     full_match: bool = key("Match the whole text, not a part.", default=False)
 
@@ -91,14 +93,18 @@ class JsonSchemaOptions:
 class TokenF1Options:
     """Options of the judge `token_f1`: overlap of words."""
 
-    threshold: float = key("Lowest score that passes.", default=0.5, minimum=0, maximum=1)
+    threshold: float = key(
+        "Lowest score that passes.", default=0.5, minimum=0, maximum=1, shown_first=True
+    )
 
 
 @dataclass(frozen=True)
 class RougeLOptions:
     """Options of the judge `rouge_l`: longest common subsequence of words."""
 
-    threshold: float = key("Lowest score that passes.", default=0.5, minimum=0, maximum=1)
+    threshold: float = key(
+        "Lowest score that passes.", default=0.5, minimum=0, maximum=1, shown_first=True
+    )
 
 
 @dataclass(frozen=True)
@@ -164,9 +170,10 @@ class JudgeBackend:
         max_length=256,
         pattern=MODEL_NAME,
         form="a hub id such as 'org/name', nor an imported model 'models/NAME'",
+        shown_first=True,
     )
     endpoint: JudgeEndpoint | None = key(
-        "A server that speaks OpenAI's chat completions.", default=None
+        "A server that speaks OpenAI's chat completions.", default=None, shown_first=True
     )
     max_new_tokens: int = key(
         "Maximum number of tokens in one reply.", default=512, minimum=1, maximum=65_536
@@ -207,6 +214,7 @@ class PairwiseOptions(ModelJudgeOptions):
         default=None,
         pattern=RUN_NAME,
         form=RUN_NAME_FORM,
+        shown_first=True,
     )
 
 

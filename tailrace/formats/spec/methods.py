@@ -144,13 +144,14 @@ class DpoSpec:
         "max_length": "train.max_seq_length",
     }
 
-    loss: PreferenceLoss = key("Loss of a pair.", default=PreferenceLoss.SIGMOID)
+    loss: PreferenceLoss = key("Loss of a pair.", default=PreferenceLoss.SIGMOID, shown_first=True)
     beta: float | None = key(
         "Scale of the rewards: the larger, the closer the model stays to the one it started from; "
         "for `orpo` the weight of the odds ratio, λ in the paper (default: 0.1; 2 for `simpo`).",
         default=None,
         above=0,
         maximum=1000,
+        shown_first=True,
     )
     label_smoothing: float = key(
         "Share of pairs whose order is taken to be wrong; `sigmoid` only.",
@@ -216,6 +217,7 @@ class KtoSpec:
         default=0.1,
         above=0,
         maximum=1000,
+        shown_first=True,
     )
     desirable_weight: float = key(
         "Weight of the losses of good answers, λ_D in the paper.",

@@ -51,12 +51,14 @@ class ModelSpec:
             "nor a run's model 'runs/NAME' or 'runs/NAME@STEP'; "
             "a folder is imported first: tailrace models import FOLDER"
         ),
+        shown_first=True,
     )
     preset: str | None = key(
         "A built-in architecture started from random weights (`gpt2-nano`).",
         default=None,
         minimum=1,
         max_length=63,
+        shown_first=True,
     )
 
     chat_template: str | None = key(

@@ -139,7 +139,9 @@ class RunSpec:
     }
 
     model: ModelSpec | None = key(
-        "The model to start from. Required unless `predictions` are given.", default=None
+        "The model to start from. Required unless `predictions` are given.",
+        default=None,
+        shown_first=True,
     )
     dataset: str | None = key(
         "Dataset: `name` (newest version) or `name@version`. Required by a train block and by "
@@ -149,9 +151,10 @@ class RunSpec:
         max_length=80,
         pattern=RESOURCE_ID + r"(@[1-9][0-9]{0,8})?",
         form=f"`name` or `name@version`; a name is {RESOURCE_ID_FORM}, a version a number from 1",
+        shown_first=True,
     )
-    train: TrainSpec | None = key("The TRAIN stage.", default=None)
-    infer: InferSpec | None = key("The INFER stage.", default=None)
+    train: TrainSpec | None = key("The TRAIN stage.", default=None, shown_first=True)
+    infer: InferSpec | None = key("The INFER stage.", default=None, shown_first=True)
     predictions: str | None = key(
         "Run (`runs/{run}`) whose predictions are judged, instead of generating new ones. The "
         "new run then has a JUDGE stage alone; the other blocks of its resolved spec are those of "
@@ -161,9 +164,14 @@ class RunSpec:
         pattern=RUN_NAME,
         form=RUN_NAME_FORM,
     )
-    judges: list[JudgeSpec] = key("The judges of the JUDGE stage.", default=[], max_length=16)
+    judges: list[JudgeSpec] = key(
+        "The judges of the JUDGE stage.", default=[], max_length=16, shown_first=True
+    )
     gates: list[GateSpec] = key(
-        "Conditions that are checked once the run has succeeded.", default=[], max_length=64
+        "Conditions that are checked once the run has succeeded.",
+        default=[],
+        max_length=64,
+        shown_first=True,
     )
     cache: bool = key(
         "Reuse results of earlier stages with the same inputs: `on` or `off`.",

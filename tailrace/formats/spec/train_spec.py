@@ -80,12 +80,13 @@ class LoraSpec:
         "load_in_8bit": "train.adapter.lora.base_dtype",
     }
 
-    rank: int = key("Rank of the matrices.", default=16, minimum=1, maximum=1024)
+    rank: int = key("Rank of the matrices.", default=16, minimum=1, maximum=1024, shown_first=True)
     alpha: float = key(
         "The product of the matrices is scaled by `alpha` / `rank`.",
         default=32.0,
         above=0,
         maximum=65_536,
+        shown_first=True,
     )
     dropout: float = key(
         "Probability of dropping an input value of the matrices in training.",
@@ -119,7 +120,7 @@ class LoraSpec:
 class AdapterSpec:
     """Adapter that is trained next to frozen weights: exactly one kind."""
 
-    lora: LoraSpec | None = key("Low-rank adaptation.", default=None)
+    lora: LoraSpec | None = key("Low-rank adaptation.", default=None, shown_first=True)
 
     def violations(self, path: str) -> list[Violation]:
         """Return a violation unless one kind is chosen."""
@@ -176,31 +177,38 @@ class TrainSpec:
         "fsdp": "train.mesh.fsdp",
     }
 
-    sft: SftSpec | None = key("Supervised fine-tuning, the default method.", default=None)
-    dpo: DpoSpec | None = key("Learning from preferences.", default=None)
-    kto: KtoSpec | None = key("Learning from feedback.", default=None)
-    grpo: GrpoSpec | None = key("Learning from rewards.", default=None)
-    distill: DistillSpec | None = key("Learning from a teacher.", default=None)
+    sft: SftSpec | None = key(
+        "Supervised fine-tuning, the default method.", default=None, shown_first=True
+    )
+    dpo: DpoSpec | None = key("Learning from preferences.", default=None, shown_first=True)
+    kto: KtoSpec | None = key("Learning from feedback.", default=None, shown_first=True)
+    grpo: GrpoSpec | None = key("Learning from rewards.", default=None, shown_first=True)
+    distill: DistillSpec | None = key("Learning from a teacher.", default=None, shown_first=True)
     adapter: AdapterSpec | None = key(
-        "Adapter to train next to frozen weights (default: train all weights).", default=None
+        "Adapter to train next to frozen weights (default: train all weights).",
+        default=None,
+        shown_first=True,
     )
     epochs: float | None = key(
         "Passes over the train part. Exactly one of `epochs` and `max_steps`.",
         default=None,
         above=0,
         maximum=100_000,
+        shown_first=True,
     )
     max_steps: int | None = key(
         "Optimizer steps. Exactly one of `epochs` and `max_steps`.",
         default=None,
         minimum=1,
         maximum=MAX_STEPS,
+        shown_first=True,
     )
     batch_size: int = key(
         "Examples per optimizer step; for `grpo` prompts, each with `n_samples` rows.",
         default=8,
         minimum=1,
         maximum=65_536,
+        shown_first=True,
     )
     micro_batch_size: int | None = key(
         "Rows per forward and backward pass, a divisor of the rows of a step; gradients add up to "
@@ -214,6 +222,7 @@ class TrainSpec:
         default=128,
         minimum=8,
         maximum=1_048_576,
+        shown_first=True,
     )
     packing: bool = key(
         "Put several examples of a batch into one row of `max_seq_length`, each attending to "
@@ -225,7 +234,9 @@ class TrainSpec:
         "less.",
         default=False,
     )
-    learning_rate: float = key("Peak learning rate.", default=2e-5, above=0, maximum=10)
+    learning_rate: float = key(
+        "Peak learning rate.", default=2e-5, above=0, maximum=10, shown_first=True
+    )
     weight_decay: float = key(
         "Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases.",
         default=0.0,
@@ -283,6 +294,7 @@ class TrainSpec:
         default=0.0,
         minimum=0,
         maximum=0.9,
+        shown_first=True,
     )
     split_seed: int = key(
         "Seed of the train/held-out split, independent of `seed`.",
