@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.datasets.inspection.shared_words import SharedWords
+from tailrace.datasets.inspection.similar_lines import SimilarLines
 from tailrace.datasets.inspection.turns import texts_of, turns_of
 from tailrace.formats.data.dataset_file import scan_records
 from tailrace.formats.data.jsonl import LineErrors
@@ -72,7 +73,10 @@ class Stats:
 
 
 def measure(
-    lines: Iterable[bytes], shared: SharedWords | None = None, folder: Path | None = None
+    lines: Iterable[bytes],
+    shared: SharedWords | None = None,
+    folder: Path | None = None,
+    similar: SimilarLines | None = None,
 ) -> Stats:
     """Return the statistics of a dataset.
 
@@ -80,6 +84,7 @@ def measure(
         lines: Lines of the dataset.
         shared: Eval prompts to look for.
         folder: Folder for temporary files (default: the system's).
+        similar: Collector of the records that are nearly the same.
 
     Raises:
         FormatError: Lines are wrong.
@@ -88,8 +93,11 @@ def measure(
     stats, errors, keys = Stats(), LineErrors(), KeySpool(folder)
     try:
         for number, record in scan_records(lines, errors, folder=folder):
-            _add(stats, record, shared)
-            keys.add(folded_key(record), number)
+            texts = _add(stats, record, shared)
+            key = folded_key(record)
+            keys.add(key, number)
+            if similar is not None:
+                similar.add(number, key, texts)
         errors.raise_any()
         repeats = _Counted(keys.repeats())
         stats.first_duplicates = heapq.nsmallest(SHOWN_DUPLICATES, repeats)
@@ -107,7 +115,8 @@ def folded_key(record: Record) -> str:
     return json.dumps(_folded(content), ensure_ascii=False, sort_keys=True)
 
 
-def _add(stats: Stats, record: Record, shared: SharedWords | None) -> None:
+def _add(stats: Stats, record: Record, shared: SharedWords | None) -> list[str]:
+    """Count a record, and return its texts."""
     if not stats.lines:
         stats.kind = next(kind for kind, schema in SCHEMAS.items() if isinstance(record, schema))
     messages = [turn.message for turn in turns_of(record)]
@@ -119,6 +128,7 @@ def _add(stats: Stats, record: Record, shared: SharedWords | None) -> None:
     if shared is not None:
         for text in texts:
             shared.add(text)
+    return texts
 
 
 def _folded(value: Any) -> Any:
