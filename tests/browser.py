@@ -32,7 +32,7 @@ def installed() -> str | None:
 class Browser:
     """One page of a browser; see https://chromedevtools.github.io/devtools-protocol/."""
 
-    def __init__(self, program: str, folder: Path, page: Path) -> None:
+    def __init__(self, program: str, folder: Path, page: Path | str) -> None:
         commands, self._write = os.pipe()
         self._read, answers = os.pipe()
         self._process = subprocess.Popen(
@@ -51,7 +51,11 @@ class Browser:
         attached = self._ask("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         self._ask("Page.enable")
-        self._ask("Page.navigate", url=page.as_uri())
+        self.open(page if isinstance(page, str) else page.as_uri())
+
+    def open(self, url: str) -> None:
+        """Load a page."""
+        self._ask("Page.navigate", url=url)
         while self._message().get("method") != "Page.loadEventFired":
             pass
 
@@ -65,10 +69,17 @@ class Browser:
     def evaluate(self, script: str) -> Any:
         """What a script returns: plain data."""
         call = f"(() => {{ {script} }})()"
-        found = self._ask("Runtime.evaluate", expression=call, returnByValue=True)
+        found = self._ask(
+            "Runtime.evaluate", expression=call, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in found:
             raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
+
+    def prefer(self, scheme: str) -> None:
+        """Choose the colours: ``light`` or ``dark``."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._ask("Emulation.setEmulatedMedia", features=[feature])
 
     def resize(self, width: int) -> None:
         """Make the window so many pixels wide."""

@@ -34,12 +34,12 @@ def change(path: str, handler: Handler) -> Route:
         cookies = request.app.state.cookies
         token = request.headers.get(FORM_HEADER, "")
         if token and not cookies.is_form_token(request, token):
-            raise _stale()
+            raise stale_form()
         form = FormData()
         if _has_form(request):
             form = await request.form(max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES)
         if not token and not cookies.is_form_token(request, str(form.get(FORM_FIELD, ""))):
-            raise _stale()
+            raise stale_form()
         try:
             return await handler(request, form)
         finally:
@@ -59,5 +59,6 @@ def _has_form(request: Request) -> bool:
     return kind in ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-def _stale() -> HTTPException:
+def stale_form() -> HTTPException:
+    """Return the refusal of a form that no page of this console sent."""
     return HTTPException(403, "This form is out of date. Load its page again, and send it again.")

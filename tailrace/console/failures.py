@@ -43,6 +43,9 @@ _TITLES = {
 }
 _FAULT = "Something went wrong"
 
+_AWAY = 503
+_REFRESH_SECONDS = "5"
+
 
 async def failed_call(request: Request, error: Exception) -> Response:
     """Return the page of a call that failed; a visitor without valid credentials logs in."""
@@ -76,7 +79,11 @@ _DEFAULT_DETAILS = {404: "Not Found", 405: "Method Not Allowed"}
 def _page(request: Request, status: int, message: str, violations: object) -> Response:
     title = _TITLES.get(status, _FAULT)
     template = "error_part.html" if is_part(request) else "error.html"
-    return render(request, template, status, title=title, message=message, violations=violations)
+    page = render(request, template, status, title=title, message=message, violations=violations)
+    if status == _AWAY and request.method == "GET":
+        # The page loads itself until the control plane is back, without a script.
+        page.headers["Refresh"] = _REFRESH_SECONDS
+    return page
 
 
 def _login(request: Request) -> Response:

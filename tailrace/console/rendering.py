@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -38,7 +38,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         .get_template(template)
         .render(
             request=request,
-            path=request.url.path,
+            place=_place(request.url.path, state.navigation),
             navigation=state.navigation,
             static=state.static.url,
             form_field=FORM_FIELD,
@@ -54,6 +54,12 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     if secret:
         state.cookies.keep_form_secret(request, response, secret)
     return response
+
+
+def _place(path: str, navigation: Sequence[tuple[str, str]]) -> str:
+    """Return the entry of the navigation that a page belongs to; empty if there is none."""
+    targets = [target for _, target in navigation if f"{path}/".startswith(f"{target}/")]
+    return max(targets, key=len, default="")
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Content of datasets and eval sets: their first lines, statistics, and uploads."""
