@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from services.settings import Settings as ServerSettings
+from tailrace.console.guard import allowed_names
+from tailrace.console.settings import Settings as ConsoleSettings
 from tailrace.formats.spec.run_spec import StageExecution
 from tailrace.worker_token import VARIABLE
 from workers.settings import Settings as WorkerSettings
@@ -25,7 +27,11 @@ UNITS = {
     "services": DEPLOY / "systemd/tailrace-control-plane.service",
     "workers": DEPLOY / "systemd/tailrace-worker.service",
 }
-SETTINGS = {"services": ServerSettings, "workers": WorkerSettings}
+SETTINGS = {"services": ServerSettings, "workers": WorkerSettings, "console": ConsoleSettings}
+PREFIXES = {"console": "TAILRACE_CONSOLE_"}
+PROGRAMS = {"control-plane": "services", "console": "console", "flower": ""}
+CLIENT = {"TAILRACE_SERVER", "TAILRACE_INSECURE"}
+"""Settings that the console has as a client."""
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -63,11 +69,11 @@ def unit(path: Path) -> dict[str, list[str]]:
 def variables() -> Iterator[tuple[str, str, str]]:
     """(where, program, variable) of every TAILRACE_ setting that a file gives to a program."""
     for name, made in compose()["services"].items():
-        program = {"control-plane": "services", "flower": ""}.get(name, "workers")
+        program = PROGRAMS.get(name, "workers")
         for variable in made.get("environment", {}):
             yield f"compose {name}", program, variable
     for name in deployments():
-        program = {"control-plane": "services", "flower": ""}.get(name, "workers")
+        program = PROGRAMS.get(name, "workers")
         for entry in container(name)["env"]:
             yield f"kubernetes {name}", program, entry["name"]
     for program, path in UNITS.items():
@@ -81,21 +87,23 @@ def variables() -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("where", "program", "variable"), [v for v in variables() if v[1]])
 def test_every_setting_exists(where: str, program: str, variable: str) -> None:
-    if variable.startswith("TAILRACE_"):
+    if variable.startswith("TAILRACE_") and not (program == "console" and variable in CLIENT):
         known = SETTINGS[program].model_fields
-        assert variable.removeprefix("TAILRACE_").lower() in known, where
+        prefix = PREFIXES.get(program, "TAILRACE_")
+        assert variable.removeprefix(prefix).lower() in known, where
 
 
 def test_the_dockerfiles_settings_and_extras_exist() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     known = {name for made in SETTINGS.values() for name in made.model_fields}
+    known |= {f"console_{name}" for name in ConsoleSettings.model_fields}
     for variable in re.findall(r"TAILRACE_(\w+)=", text):
         assert variable.lower() in known
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
     used = {extra for group in re.findall(r'"\.\[([\w,]+)\]"', text) for extra in group.split(",")}
-    assert used == {"server", "worker", "training"}
+    assert used == {"server", "worker", "training", "console"}
     assert used <= set(extras)
 
 
@@ -116,7 +124,7 @@ def test_the_dockerfile_copies_what_is_there_and_not_ignored() -> None:
 def test_compose_builds_targets_that_exist() -> None:
     targets = set(re.findall(r"^FROM \S+ AS (\S+)$", (DEPLOY / "Dockerfile").read_text(), re.M))
     built = [made["build"] for made in compose()["services"].values() if "build" in made]
-    assert {build["target"] for build in built} == {"server", "worker", "flower"}
+    assert {build["target"] for build in built} == {"server", "worker", "console", "flower"}
     for build in built:
         assert build["target"] in targets
         assert (DEPLOY / build["context"] / build["dockerfile"]) == DEPLOY / "../deploy/Dockerfile"
@@ -136,7 +144,7 @@ def test_what_compose_starts_waits_for_what_is_healthy() -> None:
     services = compose()["services"]
     checked = {name for name, made in services.items() if "healthcheck" in made}
     image_checks = (DEPLOY / "Dockerfile").read_text().count("HEALTHCHECK")
-    assert (checked, image_checks) == ({"postgres", "rabbitmq"}, 3)
+    assert (checked, image_checks) == ({"postgres", "rabbitmq"}, 4)
     for made in services.values():
         for condition in made.get("depends_on", {}).values():
             assert condition == {"condition": "service_healthy"}
@@ -216,7 +224,7 @@ def test_control_plane_and_workers_get_the_worker_token_as_a_file() -> None:
             # A new volume takes owner and mode of the image's folder.
             made_folders = (DEPLOY / "Dockerfile").read_text().count("mkdir --mode=0700 token")
             assert (str(file.parent), made_folders) == ("/var/lib/tailrace/token", 2)
-    for name in set(deployments()) - {"flower"}:
+    for name in set(deployments()) - {"console", "flower"}:
         env = {entry["name"]: entry.get("value") for entry in container(name)["env"]}
         file = Path(env[VARIABLE])
         (mount,) = [
@@ -256,3 +264,26 @@ def test_a_stopping_worker_gets_its_signal_alone_and_time_to_drain() -> None:
             seconds.append(60 * int(service["stop_grace_period"].removesuffix("m")))
     assert len(seconds) == 5
     assert min(seconds) >= 4 * grace
+
+
+def test_the_console_answers_its_probes_and_reaches_the_control_plane() -> None:
+    made = container("console")
+    env = {entry["name"]: entry.get("value") for entry in made["env"]}
+    names = allowed_names(env["TAILRACE_CONSOLE_LISTEN"], env["TAILRACE_CONSOLE_HOSTS"].split(","))
+    for probe in ("readinessProbe", "livenessProbe"):
+        (host,) = made[probe]["httpGet"]["httpHeaders"]
+        assert host["name"] == "Host"
+        assert host["value"] in names
+    (policy,) = documents(DEPLOY / "kubernetes/network-policy.yaml")
+    clients = [source["podSelector"] for source in policy["spec"]["ingress"][0]["from"]]
+    labels = deployments()["console"]["spec"]["template"]["metadata"]["labels"]
+    assert any(one["matchLabels"].items() <= labels.items() for one in clients)
+
+
+def test_the_console_of_compose_is_called_as_a_browser_calls_it() -> None:
+    made = compose()["services"]["console"]
+    env = made["environment"]
+    (port,) = made["ports"]
+    assert env["TAILRACE_CONSOLE_LISTEN"].endswith(port.split(":")[-1])
+    assert {"localhost", "127.0.0.1"} <= set(env["TAILRACE_CONSOLE_HOSTS"].split(","))
+    assert env["TAILRACE_INSECURE"] == "true"
