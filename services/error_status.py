@@ -45,9 +45,9 @@ def status_of(error: DomainError) -> status_pb2.Status:
         _cut(name, _MAX_METADATA): _cut(value, _MAX_METADATA)
         for name, value in list(error.metadata.items())[:_MAX_METADATA_ENTRIES]
     }
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    error_info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     message = _cut(error.message, _MAX_MESSAGE)
-    status = status_pb2.Status(code=int(error.code), message=message, details=[_packed(info)])
+    status = status_pb2.Status(code=int(error.code), message=message, details=[_packed(error_info)])
     if isinstance(error, InvalidInput):
         status.details.append(_packed(_bad_request(error, MAX_STATUS_BYTES - status.ByteSize())))
     if isinstance(error, QuotaExceeded):
@@ -63,13 +63,13 @@ def status_of(error: DomainError) -> status_pb2.Status:
 
 def internal_status(error_id: str) -> status_pb2.Status:
     """Return the status of an error outside the tree; the server's log has its details."""
-    info = error_details_pb2.ErrorInfo(
+    error_info = error_details_pb2.ErrorInfo(
         reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id}
     )
     return status_pb2.Status(
         code=int(Code.INTERNAL),
         message=f"a fault of the server; its log says more under error id {error_id}",
-        details=[_packed(info)],
+        details=[_packed(error_info)],
     )
 
 

@@ -10,12 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli import exit_codes
-from tailrace.cli.commands import (
-    dataset_derive,
-    dataset_import,
-    dataset_inspect,
-    dataset_preview,
-)
+from tailrace.cli.commands.dataset import derive, import_file, inspect_lines, preview_examples
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import (
     ONE_TRY,
@@ -102,8 +97,8 @@ def _seed_server(name: str, server: str | None) -> dataset_pb2.Dataset | None:
             return None
 
 
-app.command("import", context_settings={"allow_extra_args": True})(dataset_import.import_)
-app.command("convert")(dataset_import.convert)
+app.command("import", context_settings={"allow_extra_args": True})(import_file.import_)
+app.command("convert")(import_file.convert)
 
 
 @app.command("list")
@@ -170,8 +165,8 @@ def export(
                 Path(part.name).unlink(missing_ok=True)
 
 
-app.command("head")(dataset_inspect.head)
-app.command("stats")(dataset_inspect.stats)
-app.command("split")(dataset_inspect.split)
-app.command("preview")(dataset_preview.preview)
-app.command("derive")(dataset_derive.derive_)
+app.command("head")(inspect_lines.head)
+app.command("stats")(inspect_lines.stats)
+app.command("split")(inspect_lines.split)
+app.command("preview")(preview_examples.preview)
+app.command("derive")(derive.derive_)

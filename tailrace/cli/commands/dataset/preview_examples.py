@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.commands.dataset_inspect import DatasetSource
+from tailrace.cli.commands.dataset.inspect_lines import DatasetSource
 from tailrace.cli.options import Json, Server, connect
 from tailrace.cli.preview import FIRST_LINES, preview_dataset
 from tailrace.formats.spec.methods import Overlong, TrainOn

@@ -1,0 +1,1 @@
+"""``tailrace datasets``: commands on the content of a dataset."""
