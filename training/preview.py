@@ -39,6 +39,7 @@ from training.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from training.data.chat_format import ChatFormat
     from training.data.preview import Preview
+    from training.objectives.prompt_preview import PromptPreview
 
 FIRST_LINES = 10_000
 """Number of lines that are read without ``--all``."""
@@ -74,10 +75,7 @@ def preview(options: argparse.Namespace) -> None:
     settings = _settings(options)
     records, is_part = _records(find_dataset(options.dataset), everything=options.all)
     chat = _chat_format(settings, records)
-    # Imported here: wrong flags and files are refused without the wait for transformers.
-    from training.data.preview import Preview
-
-    examples = Preview(records, chat, settings.train)
+    examples = _view(records, chat, settings.train)
     if options.json:
         dataset = {"kind": _kind(records[0]), "read": len(records), "complete": not is_part}
         content = {"dataset": dataset, **examples.document(options.examples)}
@@ -89,7 +87,19 @@ def preview(options: argparse.Namespace) -> None:
         examples.check()
 
 
-def _print(examples: Preview, options: argparse.Namespace, part: str) -> None:
+def _view(records: Sequence[Record], chat: ChatFormat, train: TrainSpec) -> Preview | PromptPreview:
+    """Return the view of examples, or of prompts for a method that samples answers."""
+    # Imported here: wrong flags and files are refused without the wait for transformers.
+    if train.sampling is not None:
+        from training.objectives.prompt_preview import PromptPreview
+
+        return PromptPreview(records, chat, train)
+    from training.data.preview import Preview
+
+    return Preview(records, chat, train)
+
+
+def _print(examples: Preview | PromptPreview, options: argparse.Namespace, part: str) -> None:
     """Print examples and totals as text, and the number of lines if others were not read."""
     in_colour = options.color == "always" or (options.color == "auto" and sys.stdout.isatty())
     for line in examples.lines(options.examples, in_colour=in_colour):
@@ -114,14 +124,23 @@ def _settings(options: argparse.Namespace) -> _Settings:
         kwargs = read_json("--chat-template-kwargs", options.chat_template_kwargs)
         model = dataclasses.replace(model, chat_template_kwargs=kwargs)
     train = train or TrainSpec(max_steps=1, eval_fraction=0.0)
+    changes = {name: getattr(options, name) for name in ("train_on", "overlong")}
+    changes["allow_special_tokens"] = options.allow_special_tokens or None
+    changes = {name: value for name, value in changes.items() if value is not None}
+    length = options.max_seq_length or train.max_seq_length
+    if train.sampling is not None:
+        if changes:
+            flag = next(iter(changes)).replace("_", "-")
+            raise ConfigError(
+                f"train.{train.method_key} learns sampled answers: leave out --{flag}"
+            )
+        train = dataclasses.replace(train, max_seq_length=length)
+        return _Settings(model, train, options.template_date)
     sft = train.sft or SftSpec()
     if train.distill is not None:
         # A distillation encodes its examples as fine-tuning does.
         sft = SftSpec(train.distill.overlong, train.distill.train_on)
-    changes = {name: getattr(options, name) for name in ("train_on", "overlong")}
-    changes["allow_special_tokens"] = options.allow_special_tokens or None
-    sft = dataclasses.replace(sft, **{k: v for k, v in changes.items() if v is not None})
-    length = options.max_seq_length or train.max_seq_length
+    sft = dataclasses.replace(sft, **changes)
     train = dataclasses.replace(train, sft=sft, distill=None, max_seq_length=length)
     return _Settings(model, train, options.template_date)
 

@@ -28,7 +28,7 @@ from tailrace.v1 import evaluation_pb2 as tailrace_dot_v1_dot_evaluation__pb2
 from tailrace.v1 import run_pb2 as tailrace_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tailrace/v1/model.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atailrace/v1/artifact.proto\x1a\x1ctailrace/v1/evaluation.proto\x1a\x15tailrace/v1/run.proto\"\xbd\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\'\n\x08\x61rtifact\x18\x04 \x01(\x0b\x32\x15.tailrace.v1.Artifact\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x05\x12\x0f\n\x07run_uid\x18\x07 \x01(\t\x12\x14\n\x0c\x66orce_reason\x18\x08 \x01(\t\x12\x0f\n\x07\x61liases\x18\t \x03(\t\x12)\n\x07lineage\x18\n \x03(\x0b\x32\x18.tailrace.v1.LineageStep\x12-\n\ralias_history\x18\x0b \x03(\x0b\x32\x16.tailrace.v1.AliasMove\"\xa9\x01\n\x0bLineageStep\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x04 \x01(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\'\n\x06scores\x18\x06 \x03(\x0b\x32\x17.tailrace.v1.JudgeScore\x12&\n\x05gates\x18\x07 \x03(\x0b\x32\x17.tailrace.v1.GateResult\"n\n\tAliasMove\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\x05\x12\x12\n\nto_version\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x12ImportModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12(\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x19.tailrace.v1.ArtifactFile\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tailrace.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x13PromoteModelRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"D\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\"9\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\"\x15\n\x13\x44\x65leteModelResponse2\xbf\x03\n\x0cModelService\x12\x42\n\x0bImportModel\x12\x1f.tailrace.v1.ImportModelRequest\x1a\x12.tailrace.v1.Model\x12<\n\x08GetModel\x12\x1c.tailrace.v1.GetModelRequest\x1a\x12.tailrace.v1.Model\x12M\n\nListModels\x12\x1e.tailrace.v1.ListModelsRequest\x1a\x1f.tailrace.v1.ListModelsResponse\x12\x44\n\x0cPromoteModel\x12 .tailrace.v1.PromoteModelRequest\x1a\x12.tailrace.v1.Model\x12\x46\n\rSetModelAlias\x12!.tailrace.v1.SetModelAliasRequest\x1a\x12.tailrace.v1.Model\x12P\n\x0b\x44\x65leteModel\x12\x1f.tailrace.v1.DeleteModelRequest\x1a .tailrace.v1.DeleteModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tailrace/v1/model.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atailrace/v1/artifact.proto\x1a\x1ctailrace/v1/evaluation.proto\x1a\x15tailrace/v1/run.proto\"\xbd\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x03 \x01(\t\x12\'\n\x08\x61rtifact\x18\x04 \x01(\x0b\x32\x15.tailrace.v1.Artifact\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x05\x12\x0f\n\x07run_uid\x18\x07 \x01(\t\x12\x14\n\x0c\x66orce_reason\x18\x08 \x01(\t\x12\x0f\n\x07\x61liases\x18\t \x03(\t\x12)\n\x07lineage\x18\n \x03(\x0b\x32\x18.tailrace.v1.LineageStep\x12-\n\ralias_history\x18\x0b \x03(\x0b\x32\x16.tailrace.v1.AliasMove\"\xba\x01\n\x0bLineageStep\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x04 \x01(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\'\n\x06scores\x18\x06 \x03(\x0b\x32\x17.tailrace.v1.JudgeScore\x12&\n\x05gates\x18\x07 \x03(\x0b\x32\x17.tailrace.v1.GateResult\x12\x0f\n\x07teacher\x18\x08 \x01(\t\"n\n\tAliasMove\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\x05\x12\x12\n\nto_version\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x12ImportModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12(\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x19.tailrace.v1.ArtifactFile\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tailrace.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x13PromoteModelRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"D\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\"9\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\"\x15\n\x13\x44\x65leteModelResponse2\xbf\x03\n\x0cModelService\x12\x42\n\x0bImportModel\x12\x1f.tailrace.v1.ImportModelRequest\x1a\x12.tailrace.v1.Model\x12<\n\x08GetModel\x12\x1c.tailrace.v1.GetModelRequest\x1a\x12.tailrace.v1.Model\x12M\n\nListModels\x12\x1e.tailrace.v1.ListModelsRequest\x1a\x1f.tailrace.v1.ListModelsResponse\x12\x44\n\x0cPromoteModel\x12 .tailrace.v1.PromoteModelRequest\x1a\x12.tailrace.v1.Model\x12\x46\n\rSetModelAlias\x12!.tailrace.v1.SetModelAliasRequest\x1a\x12.tailrace.v1.Model\x12P\n\x0b\x44\x65leteModel\x12\x1f.tailrace.v1.DeleteModelRequest\x1a .tailrace.v1.DeleteModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,25 +38,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL']._serialized_start=155
   _globals['_MODEL']._serialized_end=472
   _globals['_LINEAGESTEP']._serialized_start=475
-  _globals['_LINEAGESTEP']._serialized_end=644
-  _globals['_ALIASMOVE']._serialized_start=646
-  _globals['_ALIASMOVE']._serialized_end=756
-  _globals['_IMPORTMODELREQUEST']._serialized_start=758
-  _globals['_IMPORTMODELREQUEST']._serialized_end=859
-  _globals['_GETMODELREQUEST']._serialized_start=861
-  _globals['_GETMODELREQUEST']._serialized_end=892
-  _globals['_LISTMODELSREQUEST']._serialized_start=894
-  _globals['_LISTMODELSREQUEST']._serialized_end=952
-  _globals['_LISTMODELSRESPONSE']._serialized_start=954
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1035
-  _globals['_PROMOTEMODELREQUEST']._serialized_start=1037
-  _globals['_PROMOTEMODELREQUEST']._serialized_end=1141
-  _globals['_SETMODELALIASREQUEST']._serialized_start=1143
-  _globals['_SETMODELALIASREQUEST']._serialized_end=1211
-  _globals['_DELETEMODELREQUEST']._serialized_start=1213
-  _globals['_DELETEMODELREQUEST']._serialized_end=1270
-  _globals['_DELETEMODELRESPONSE']._serialized_start=1272
-  _globals['_DELETEMODELRESPONSE']._serialized_end=1293
-  _globals['_MODELSERVICE']._serialized_start=1296
-  _globals['_MODELSERVICE']._serialized_end=1743
+  _globals['_LINEAGESTEP']._serialized_end=661
+  _globals['_ALIASMOVE']._serialized_start=663
+  _globals['_ALIASMOVE']._serialized_end=773
+  _globals['_IMPORTMODELREQUEST']._serialized_start=775
+  _globals['_IMPORTMODELREQUEST']._serialized_end=876
+  _globals['_GETMODELREQUEST']._serialized_start=878
+  _globals['_GETMODELREQUEST']._serialized_end=909
+  _globals['_LISTMODELSREQUEST']._serialized_start=911
+  _globals['_LISTMODELSREQUEST']._serialized_end=969
+  _globals['_LISTMODELSRESPONSE']._serialized_start=971
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1052
+  _globals['_PROMOTEMODELREQUEST']._serialized_start=1054
+  _globals['_PROMOTEMODELREQUEST']._serialized_end=1158
+  _globals['_SETMODELALIASREQUEST']._serialized_start=1160
+  _globals['_SETMODELALIASREQUEST']._serialized_end=1228
+  _globals['_DELETEMODELREQUEST']._serialized_start=1230
+  _globals['_DELETEMODELREQUEST']._serialized_end=1287
+  _globals['_DELETEMODELRESPONSE']._serialized_start=1289
+  _globals['_DELETEMODELRESPONSE']._serialized_end=1310
+  _globals['_MODELSERVICE']._serialized_start=1313
+  _globals['_MODELSERVICE']._serialized_end=1760
 # @@protoc_insertion_point(module_scope)

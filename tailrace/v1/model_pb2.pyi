@@ -98,6 +98,7 @@ class LineageStep(google.protobuf.message.Message):
     METHOD_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
     GATES_FIELD_NUMBER: builtins.int
+    TEACHER_FIELD_NUMBER: builtins.int
     run: builtins.str
     """Run that trained (`runs/{run}`); empty for an imported model."""
     model: builtins.str
@@ -108,6 +109,8 @@ class LineageStep(google.protobuf.message.Message):
     """Dataset of the training, `name@version`."""
     method: builtins.str
     """Method of the training, such as `sft`."""
+    teacher: builtins.str
+    """Version that a distillation learned from; empty for other methods."""
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.evaluation_pb2.JudgeScore]:
         """Scores of the run's judges, with their intervals."""
@@ -126,8 +129,9 @@ class LineageStep(google.protobuf.message.Message):
         method: builtins.str = ...,
         scores: collections.abc.Iterable[tailrace.v1.evaluation_pb2.JudgeScore] | None = ...,
         gates: collections.abc.Iterable[tailrace.v1.run_pb2.GateResult] | None = ...,
+        teacher: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "gates", b"gates", "method", b"method", "model", b"model", "run", b"run", "scores", b"scores"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base", b"base", "dataset", b"dataset", "gates", b"gates", "method", b"method", "model", b"model", "run", b"run", "scores", b"scores", "teacher", b"teacher"]) -> None: ...
 
 global___LineageStep = LineageStep
 

@@ -691,8 +691,8 @@ class TrainSpec(google.protobuf.message.Message):
     log_every_steps: builtins.int
     """Steps between metric points. Default 10; 1 to 100,000,000."""
     steps_per_dispatch: builtins.int
-    """Optimizer steps per compiled call; boundaries are multiples of it in step numbers. For `grpo`,
-    a call has the steps of one rollout instead. Default 10; 1 to 1,000.
+    """Optimizer steps per compiled call; boundaries are multiples of it in step numbers. For `grpo`
+    and `distill.on_policy`, a call has the steps of one rollout instead. Default 10; 1 to 1,000.
     """
     dtype: global___Dtype.ValueType
     """Type that the model computes in. Default DTYPE_AUTO."""
@@ -721,8 +721,8 @@ class TrainSpec(google.protobuf.message.Message):
     max_steps: builtins.int
     """Optimizer steps. Exactly one of `epochs` and `max_steps`. 1 to 100,000,000."""
     batch_size: builtins.int
-    """Examples per optimizer step; for `grpo` prompts, each with `n_samples` rows. Default 8; 1 to
-    65,536.
+    """Examples per optimizer step; for `grpo` and `distill.on_policy` prompts, each with `n_samples`
+    rows. Default 8; 1 to 65,536.
     """
     max_seq_length: builtins.int
     """Longest example in tokens, prompt and response together. Default 128; 8 to 1,048,576."""
@@ -1368,33 +1368,85 @@ global___KtoSpec = KtoSpec
 
 @typing.final
 class DistillSpec(google.protobuf.message.Message):
-    """Distillation: the model learns a teacher's distributions over the tokens of the dataset."""
+    """Distillation: the model learns a teacher's distributions over the tokens of answers."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TEACHER_FIELD_NUMBER: builtins.int
     OVERLONG_FIELD_NUMBER: builtins.int
     TRAIN_ON_FIELD_NUMBER: builtins.int
+    ON_POLICY_FIELD_NUMBER: builtins.int
     teacher: builtins.str
     """The model to learn from, an imported one (`models/{model}`) with the tokenizer of the model
     that is trained. Required.
     """
     overlong: global___Overlong.ValueType
-    """Policy for overlong examples. Default OVERLONG_REFUSE."""
+    """Policy for overlong examples; with `on_policy` for prompts that leave no room for
+    `max_new_tokens`, `refuse` or `drop`. Default OVERLONG_REFUSE.
+    """
     train_on: global___TrainOn.ValueType
     """Part of an example that the model learns (default: `all_assistant` for conversations,
     `completion` for other kinds).
     """
+    @property
+    def on_policy(self) -> global___OnPolicySpec:
+        """Learn from answers that the model samples to the dataset's prompts (default: from the dataset's
+        own answers).
+        """
+
     def __init__(
         self,
         *,
         teacher: builtins.str = ...,
         overlong: global___Overlong.ValueType = ...,
         train_on: global___TrainOn.ValueType = ...,
+        on_policy: global___OnPolicySpec | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["overlong", b"overlong", "teacher", b"teacher", "train_on", b"train_on"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["on_policy", b"on_policy"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["on_policy", b"on_policy", "overlong", b"overlong", "teacher", b"teacher", "train_on", b"train_on"]) -> None: ...
 
 global___DistillSpec = DistillSpec
+
+@typing.final
+class OnPolicySpec(google.protobuf.message.Message):
+    """Answers that the model samples itself, for the teacher to correct (arXiv:2306.13649)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    N_SAMPLES_FIELD_NUMBER: builtins.int
+    MAX_NEW_TOKENS_FIELD_NUMBER: builtins.int
+    TEMPERATURE_FIELD_NUMBER: builtins.int
+    ROLLOUT_BATCH_SIZE_FIELD_NUMBER: builtins.int
+    n_samples: builtins.int
+    """Answers sampled for each prompt of a step. Default 1; 1 to 64."""
+    max_new_tokens: builtins.int
+    """Maximum number of tokens of an answer. Default 64; 1 to 65,536."""
+    temperature: builtins.float
+    """Temperature of sampling; the loss compares distributions at temperature 1. Default 1; above 0,
+    at most 10.
+    """
+    rollout_batch_size: builtins.int
+    """Answers that are generated together (default: all of a step). 1 to 4,096."""
+    def __init__(
+        self,
+        *,
+        n_samples: builtins.int | None = ...,
+        max_new_tokens: builtins.int | None = ...,
+        temperature: builtins.float | None = ...,
+        rollout_batch_size: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_new_tokens", b"_max_new_tokens", "_n_samples", b"_n_samples", "_rollout_batch_size", b"_rollout_batch_size", "_temperature", b"_temperature", "max_new_tokens", b"max_new_tokens", "n_samples", b"n_samples", "rollout_batch_size", b"rollout_batch_size", "temperature", b"temperature"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_new_tokens", b"_max_new_tokens", "_n_samples", b"_n_samples", "_rollout_batch_size", b"_rollout_batch_size", "_temperature", b"_temperature", "max_new_tokens", b"max_new_tokens", "n_samples", b"n_samples", "rollout_batch_size", b"rollout_batch_size", "temperature", b"temperature"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_new_tokens", b"_max_new_tokens"]) -> typing.Literal["max_new_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_n_samples", b"_n_samples"]) -> typing.Literal["n_samples"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rollout_batch_size", b"_rollout_batch_size"]) -> typing.Literal["rollout_batch_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
+
+global___OnPolicySpec = OnPolicySpec
 
 @typing.final
 class InferSpec(google.protobuf.message.Message):

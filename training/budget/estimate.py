@@ -126,6 +126,8 @@ def estimate(
         best=spec.final_model is FinalModel.BEST,
         quantized=_quantized(trainer.trainable, layout),
         taught=_taught(trainer),
+        answers=source.answers and source.answers.part(groups),
+        starting=spec.grpo is not None and spec.grpo.kl_beta > 0,
     )
     tokens = round(source.tokens_per_epoch * trainer.total / source.steps_per_epoch)
     return Estimate(
@@ -235,8 +237,9 @@ def _rows(spec: TrainSpec, source: BatchSource, multiple: int) -> tuple[int, int
 
 
 def _parts(memory: Memory) -> str:
+    sampling = f"; while sampling, {size_text(memory.sampling)}" if memory.sampling else ""
     return (
         f"{size_text(memory.device)} (weights {size_text(memory.weights)}, gradients "
         f"{size_text(memory.gradients)}, optimizer {size_text(memory.moments)}, activations "
-        f"{size_text(memory.activations)})"
+        f"{size_text(memory.activations)}{sampling})"
     )

@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from tailrace.formats.model.families.family import Dimensions
+from training.data.batches import AnswerSizes
 from training.models.unpacked import Slots
 from training.objectives.losses import BLOCK
 
@@ -86,6 +87,10 @@ class Plan:
     """Frozen weights that are stored quantized."""
     taught: Taught | None = None
     """The teacher of a distillation."""
+    answers: AnswerSizes | None = None
+    """Sizes of the answers that the model samples between the steps."""
+    starting: bool = False
+    """True if a second copy of the trained values is in memory: those of the starting model."""
 
     @property
     def pass_rows(self) -> int:
@@ -121,11 +126,13 @@ class Memory:
     """Activations for the backward pass, and logits."""
     host: int
     """Copies on the host: the checkpoint in flight, and the best weights."""
+    sampling: int = 0
+    """Keys, values and logits of sampled answers, between the steps; 0 for no answers."""
 
     @property
     def device(self) -> int:
-        """Bytes on each device."""
-        return self.weights + self.gradients + self.moments + self.activations
+        """Bytes on each device: in a step, or while answers are sampled."""
+        return self.weights + self.moments + max(self.gradients + self.activations, self.sampling)
 
 
 def required_memory(plan: Plan) -> Memory:
@@ -161,12 +168,27 @@ def required_memory(plan: Plan) -> Memory:
     frozen = (plan.weights - codes.weights) * plan.width + widened if plan.adapter else 0
     taught = 0 if plan.taught is None else plan.taught.weights
     return Memory(
-        weights=own + frozen + taught + (0 if plan.adapter else cast),
+        weights=own * (1 + plan.starting) + frozen + taught + (0 if plan.adapter else cast),
         gradients=sums + (first if early >= late else gradients),
         moments=2 * own,
         activations=forward if early >= late else lowest,
         host=plan.gathered * FLOAT32 * (4 if plan.best else 3),
+        sampling=_sampling_bytes(plan),
     )
+
+
+def _sampling_bytes(plan: Plan) -> int:
+    """Return the bytes of answers in progress."""
+    if plan.answers is None:
+        return 0
+    answers, sizes = plan.answers, plan.sizes
+    token = 2 * sizes.layers * sizes.key_heads * sizes.head_width * plan.width
+    # A step of the decoder, and the growth of the cache, hold the old one and the new one.
+    cache = 2 * answers.rows * answers.columns * token
+    logits = 2 * answers.rows * sizes.vocabulary * FLOAT32
+    reading = dataclasses.replace(plan, length=answers.prompt, slots=None)
+    read = answers.prompts * answers.prompt * (_working_bytes(reading) + token)
+    return cache + max(logits, read)
 
 
 def _layer_bytes(plan: Plan) -> int:

@@ -82,6 +82,24 @@ class StepBatches(NamedTuple):
     """Time that sampling took, which is not the steps' own."""
 
 
+class AnswerSizes(NamedTuple):
+    """Sizes of the answers that a source samples, from which its memory follows."""
+
+    rows: int
+    """Answers that are generated together."""
+    columns: int
+    """Largest number of tokens of an answer and its prompt whose keys and values are cached."""
+    prompts: int
+    """Prompts that are read together."""
+    prompt: int
+    """Largest number of tokens of a prompt, with padding."""
+
+    def part(self, groups: int) -> AnswerSizes:
+        """Return the sizes on one of ``groups`` devices that each take a part of the answers."""
+        rows, prompts = (-(-count // groups) for count in (self.rows, self.prompts))
+        return self._replace(rows=rows, prompts=prompts)
+
+
 @dataclass(frozen=True)
 class Collator:
     """Layout of the examples of a step in rows."""
@@ -144,6 +162,11 @@ class BatchSource(Protocol):
         """Number of non-padding tokens in one pass over the examples, at most."""
         ...
 
+    @property
+    def answers(self) -> AnswerSizes | None:
+        """Sizes of the answers that it samples; None if it samples none."""
+        ...
+
     def widest(self) -> Batch:
         """Return a batch of one step in the largest shape, to estimate its memory."""
         ...
@@ -156,6 +179,15 @@ class BatchSource(Protocol):
             count: Number of steps of one compiled call.
             multiple: As in :meth:`Collator.collate`.
             values: Trained and frozen values of the model before these steps.
+        """
+        ...
+
+    def held_out(self, examples: Sequence[Example], values: Any) -> Sequence[Example]:
+        """Return held-out examples with the answers that an evaluation compares.
+
+        Args:
+            examples: The held-out examples; of a method that samples answers, prompts.
+            values: Trained and frozen values of the model.
         """
         ...
 
@@ -206,6 +238,11 @@ class BatchStream:
         """Number of tokens of all examples."""
         return total_tokens(self._examples)
 
+    @property
+    def answers(self) -> None:
+        """Nothing: the answers are those of the examples."""
+        return
+
     def widest(self) -> Batch:
         """Return a batch with the longest example."""
         longest = self._examples[int(token_counts(self._examples).argmax())]
@@ -225,6 +262,10 @@ class BatchStream:
     def batches(self, first: int, count: int, multiple: int, values: Any) -> StepBatches:
         """Return the batches of ``count`` steps, whatever the model's values."""
         return StepBatches(*self.batch(first, count, multiple))
+
+    def held_out(self, examples: Sequence[Example], values: Any) -> Sequence[Example]:
+        """Return the examples as they are."""
+        return examples
 
     def batch(self, first: int, count: int, multiple: int = 1) -> tuple[Batch, int]:
         """Return the batches of ``count`` steps from ``first``, and their non-padding tokens.

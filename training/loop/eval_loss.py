@@ -55,19 +55,31 @@ class Evaluator:
         ``multiple`` is as in :meth:`.Collator.collate`, ``teacher`` as in :func:`.compile_steps`.
         """
         size = spec.micro_batch_size or spec.batch_size
-        self._batches = OrderedBatches(examples, objective.collator(size), multiple)
-        self._weight = math.fsum(float(objective.weight(batch)) for batch in self._batches)
-        slots = Slots.of(size, self._batches.longest)
+        self._collator, self._multiple = objective.collator(size), multiple
         self._objective = objective
+        self._examples = examples
+        self._batches = self._laid_out(examples)
+        self._weight = self._total_weight(self._batches)
+        slots = Slots.of(size, self._batches.longest)
         self._evaluate = compile_evaluation(objective, trainable, layout, slots, teacher)
         self._baseline_share = compile_baseline(objective, trainable, layout)
 
-    def figures(self, trained: Params, frozen: Params) -> HeldOutFigures:
+    def figures(
+        self, trained: Params, frozen: Params, examples: Sequence[Example] | None = None
+    ) -> HeldOutFigures:
         """Return loss and metrics over all examples, without dropout.
+
+        Args:
+            trained: Trained values.
+            frozen: Frozen values.
+            examples: Examples in place of the laid out ones, such as answers of the current model.
 
         Raises:
             ValueError: There are no examples.
         """
+        if examples is not None and examples is not self._examples:
+            self._examples, self._batches = examples, self._laid_out(examples)
+            self._weight = self._total_weight(self._batches)
         if not self._weight:
             raise ValueError("there are no held-out examples to evaluate on")
         baseline = self._baseline(trained, frozen)
@@ -88,6 +100,12 @@ class Evaluator:
                 low, high = wilson_interval(totals[accuracy], self._weight)
                 metrics |= {f"{accuracy}_low": low, f"{accuracy}_high": high}
         return HeldOutFigures(loss, metrics)
+
+    def _laid_out(self, examples: Sequence[Example]) -> OrderedBatches:
+        return OrderedBatches(examples, self._collator, self._multiple)
+
+    def _total_weight(self, batches: OrderedBatches) -> float:
+        return math.fsum(float(self._objective.weight(batch)) for batch in batches)
 
     def _baseline(self, trained: Params, frozen: Params) -> jax.Array | None:
         """Return the baseline of all examples; None for methods without one."""

@@ -77,7 +77,7 @@ def fit(
     estimated = estimate(start.model, train, trainer, source, saved)
     require_fit(estimated, train, free_memory(trainer.layout))
     trained = trainer.train(start.weights, checkpoints, observer, resume, last)
-    if train.grpo is None:
+    if train.sampling is None:
         # The loss of sampled answers starts again with each rollout.
         warn_if_worse(trained.progress)
     params = trainer.merge(trained, start.weights)

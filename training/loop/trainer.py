@@ -124,6 +124,7 @@ class Trainer:
         self.trainable = choose_trainable(model, spec)
         """Division of the weights into trained and frozen values."""
         self._source = source
+        self._held_out = held_out
         self._spec = spec
         self._identity = {**identity, "dtype": str(self.trainable.dtype)}
         self._reference = reference or {}
@@ -289,7 +290,8 @@ class Trainer:
         state.updates = state.step
 
     def _evaluate(self, state: TrainState, frozen: Params, observer: Observer) -> None:
-        figures = self._evaluator.figures(state.values[0], frozen)
+        examples = self._source.held_out(self._held_out, (state.values[0], frozen))
+        figures = self._evaluator.figures(state.values[0], frozen, examples)
         loss = figures.loss
         require_finite("evaluation loss", loss, state.step)
         better = state.progress.add_evaluation(

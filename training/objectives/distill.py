@@ -1,18 +1,30 @@
-"""Distillation: the model learns a teacher's distributions over the tokens of the dataset.
+"""Distillation: the model learns a teacher's distributions over the tokens of answers.
 
-The divergence is in :mod:`training.objectives.divergence`. Shapes: B rows, T tokens.
+The divergences are in :mod:`training.objectives.divergence`. Shapes: B rows, T tokens.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from training.data.batches import Batch
-from training.objectives.divergence import blockwise_forward_divergences, forward_divergences
+from tailrace.formats.data.record import Record
+from tailrace.formats.spec.train_spec import TrainSpec
+from training.data.batches import Batch, Collator
+from training.data.chat_format import ChatFormat
+from training.data.encode import EncodedExamples
+from training.objectives.divergence import (
+    DivergencesOf,
+    blockwise_divergences,
+    forward_divergences,
+    reverse_divergences,
+)
 from training.objectives.objective import BoundModel, Metrics
+from training.objectives.prompts import encode_prompts
 from training.objectives.sft import SftObjective
 
 DIVERGENCE, AGREEMENT = "teacher_kl", "teacher_agreement"
@@ -21,6 +33,8 @@ DIVERGENCE, AGREEMENT = "teacher_kl", "teacher_agreement"
 
 class DistillObjective(SftObjective):
     """Divergence from a teacher at the tokens to learn; its examples are those of fine-tuning."""
+
+    _divergences_of: ClassVar[DivergencesOf] = staticmethod(forward_divergences)
 
     def loss(
         self, model: BoundModel, rows: Batch, normalizer: jax.Array
@@ -32,9 +46,41 @@ class DistillObjective(SftObjective):
         score, teacher_score = model.decoder.logits, model.teacher.logits
         weights: Any = rows.weights
         if model.by_block:
-            scores = blockwise_forward_divergences(score, teacher_score, hidden, taught, weights)
+            scores = blockwise_divergences(
+                self._divergences_of, score, teacher_score, hidden, taught, weights
+            )
         else:
-            scores = forward_divergences(score(hidden), teacher_score(taught), weights)
+            scores = self._divergences_of(score(hidden), teacher_score(taught), weights)
         loss = jnp.sum(scores.values * weights) / normalizer
         agreement = jnp.sum(scores.agreements * weights) / normalizer
         return loss, {DIVERGENCE: jax.lax.stop_gradient(loss), AGREEMENT: agreement}
+
+
+class OnPolicyObjective(DistillObjective):
+    """Reverse divergence from a teacher at the tokens of answers that the model samples itself.
+
+    :mod:`training.rollouts` samples them; the examples are prompts.
+    """
+
+    _divergences_of: ClassVar[DivergencesOf] = staticmethod(reverse_divergences)
+
+    def encode(
+        self,
+        records: Sequence[Record],
+        chat: ChatFormat,
+        what: str = "examples",
+        folder: Path | None = None,
+    ) -> EncodedExamples:
+        """Encode the distinct prompts of records."""
+        return encode_prompts(
+            records, chat, self._spec, what.replace("examples", "prompts"), folder
+        )
+
+    def collator(self, batch_size: int) -> Collator:
+        """Return padded rows, one for each answer."""
+        return Collator(batch_size)
+
+
+def make_distillation(spec: TrainSpec) -> DistillObjective:
+    """Return the objective for the answers that a spec chooses."""
+    return DistillObjective(spec) if spec.sampling is None else OnPolicyObjective(spec)

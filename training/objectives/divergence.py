@@ -27,6 +27,10 @@ class Divergences(NamedTuple):
     """1 where both models have the same likeliest token, else 0, [B, T]."""
 
 
+DivergencesOf = Callable[[jax.Array, jax.Array, ArrayLike], Divergences]
+"""Function of the model's and the teacher's logits, and of weights."""
+
+
 def forward_divergences(
     logits: jax.Array, teacher_logits: jax.Array, weights: ArrayLike
 ) -> Divergences:
@@ -41,31 +45,54 @@ def forward_divergences(
         teacher_logits: Logits of the teacher, which get no derivative, [..., T, ≥ V].
         weights: 1 for targets of a response and 0 elsewhere, [..., T].
     """
+    own, teacher = _common(logits, teacher_logits)
+    return _compared(jnp.exp(teacher) * (teacher - own), own, teacher, weights)
+
+
+def reverse_divergences(
+    logits: jax.Array, teacher_logits: jax.Array, weights: ArrayLike
+) -> Divergences:
+    """Return the divergence of the teacher from the model at each token.
+
+    It is the sum over tokens of q · (log q - log p) for the teacher's p and the model's q, as in
+    Agarwal et al. (arXiv:2306.13649). Arguments are those of :func:`forward_divergences`.
+    """
+    own, teacher = _common(logits, teacher_logits)
+    return _compared(jnp.exp(own) * (own - teacher), own, teacher, weights)
+
+
+def _common(logits: jax.Array, teacher_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return both models' log-probabilities of the tokens that both embed, [..., T, V]."""
     size = min(logits.shape[-1], teacher_logits.shape[-1])
     own = jax.nn.log_softmax(logits[..., :size].astype(jnp.float32))
     fixed = jax.lax.stop_gradient(teacher_logits[..., :size]).astype(jnp.float32)
-    teacher = jax.nn.log_softmax(fixed)
-    values = jnp.sum(jnp.exp(teacher) * (teacher - own), axis=-1)
+    return own, jax.nn.log_softmax(fixed)
+
+
+def _compared(
+    terms: jax.Array, own: jax.Array, teacher: jax.Array, weights: ArrayLike
+) -> Divergences:
     same = jnp.argmax(own, axis=-1) == jnp.argmax(teacher, axis=-1)
     learnt = jnp.asarray(weights) > 0
-    return Divergences(
-        jnp.where(learnt, values, 0), jnp.where(learnt, same, False).astype(jnp.float32)
-    )
+    values = jnp.where(learnt, jnp.sum(terms, axis=-1), 0)
+    return Divergences(values, jnp.where(learnt, same, False).astype(jnp.float32))
 
 
-def blockwise_forward_divergences(
+def blockwise_divergences(
+    divergences_of: DivergencesOf,
     score: Score,
     teacher_score: Score,
     hidden: jax.Array,
     teacher_hidden: jax.Array,
     weights: ArrayLike,
 ) -> Divergences:
-    """Return :func:`forward_divergences` of both scores, a block of logits at a time.
+    """Return the divergences of both scores, a block of logits at a time.
 
     The derivative is computed as in
     :func:`training.objectives.losses.blockwise_cross_entropy`, under the same condition.
 
     Args:
+        divergences_of: One of the functions above.
         score: Function of the model.
         teacher_score: Function of the teacher.
         hidden: Hidden states of the model, [B, T, C].
@@ -78,9 +105,7 @@ def blockwise_forward_divergences(
 
     def scores_of(states: jax.Array, _: jax.Array, weights: jax.Array) -> Divergences:
         teacher_states = jax.lax.stop_gradient(states[..., width:])
-        return forward_divergences(
-            score(states[..., :width]), teacher_score(teacher_states), weights
-        )
+        return divergences_of(score(states[..., :width]), teacher_score(teacher_states), weights)
 
     targets = jnp.zeros(hidden.shape[:-1], jnp.int32)
     scores, zeros = scores_by_block(

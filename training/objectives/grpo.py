@@ -49,9 +49,9 @@ class GrpoObjective:
         folder: Path | None = None,
     ) -> EncodedExamples:
         """Encode the distinct prompts of records."""
-        length = self._spec.max_seq_length - self._options.max_new_tokens
-        prompts = what.replace("examples", "prompts")
-        return encode_prompts(records, chat, length, self._options.overlong, prompts, folder)
+        return encode_prompts(
+            records, chat, self._spec, what.replace("examples", "prompts"), folder
+        )
 
     def collator(self, batch_size: int) -> Collator:
         """Return padded rows, one for each answer."""

@@ -13,6 +13,7 @@ from tailrace.formats.data.message import Message, Role
 from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import eval_items
 from tailrace.formats.spec.methods import Overlong
+from tailrace.formats.spec.train_spec import TrainSpec
 from training.data.chat_format import ChatFormat, ConversationError, SpecialTextError
 from training.data.encode import EncodedExamples, special_text_error
 from training.data.example_store import Example, ExampleStore, ExampleWriter, StoredExamples
@@ -48,8 +49,7 @@ class PromptStore(StoredExamples):
 def encode_prompts(
     records: Sequence[Record],
     chat: ChatFormat,
-    max_length: int,
-    overlong: Overlong,
+    spec: TrainSpec,
     what: str = "prompts",
     folder: Path | None = None,
 ) -> EncodedExamples:
@@ -58,8 +58,7 @@ def encode_prompts(
     Args:
         records: Records of any kind; only their prompts are encoded.
         chat: The model's chat format.
-        max_length: Longest prompt in tokens.
-        overlong: Policy for longer ones: refuse or drop.
+        spec: Settings of a method that samples answers; they bound the length of prompts.
         what: Noun for the records in messages.
         folder: Folder for the file of tokens (default: the system's for temporary files).
 
@@ -68,11 +67,14 @@ def encode_prompts(
         DataError: The chat template refuses a prompt, or none is left.
         OSError: The file of tokens cannot be written.
     """
+    if spec.sampling is None:
+        raise ValueError("only methods that sample answers learn from prompts")
+    max_length = spec.max_seq_length - spec.sampling.max_new_tokens
     totals, writer, items = Totals(max_length), ExampleWriter(folder), list[EvalItem]()
     questions = eval_items(records)
     try:
         for eval_item in questions:
-            tokens = _prompt_tokens(eval_item, chat, f"{len(questions)} {what}")
+            tokens = _required_tokens(eval_item, chat, f"{len(questions)} {what}")
             totals.examples += 1
             totals.lengths.append(len(tokens))
             if len(tokens) > max_length:
@@ -82,7 +84,7 @@ def encode_prompts(
             writer.add(Example(np.asarray(tokens, np.int32), np.zeros(len(tokens), np.bool_)))
             items.append(eval_item)
         if totals.overlong:
-            _refuse_or_report(totals, overlong, f"{len(questions)} {what}")
+            _refuse_or_report(totals, spec, f"{len(questions)} {what}")
         if not items:
             raise DataError(f"none of {len(records)} {what} is left: raise max_seq_length")
         return EncodedExamples(PromptStore(writer.finish(), items), totals)
@@ -90,10 +92,20 @@ def encode_prompts(
         writer.close()
 
 
-def _prompt_tokens(eval_item: EvalItem, chat: ChatFormat, total: str) -> list[int]:
+def prompt_tokens(eval_item: EvalItem, chat: ChatFormat) -> list[int]:
+    """Return the tokens of a prompt up to the begin of its answer.
+
+    Raises:
+        ConversationError: The chat template refuses the prompt.
+        ModelConfigError: The template exceeds a limit.
+    """
     messages = eval_item.messages or [Message(Role.USER, eval_item.prompt)]
+    return chat.prompt_tokens(messages, eval_item.tools)
+
+
+def _required_tokens(eval_item: EvalItem, chat: ChatFormat, total: str) -> list[int]:
     try:
-        return chat.prompt_tokens(messages, eval_item.tools)
+        return prompt_tokens(eval_item, chat)
     except SpecialTextError as error:
         raise special_text_error(f"{eval_item.id}: {error}", 1, total) from error
     except ConversationError as error:
@@ -103,15 +115,16 @@ def _prompt_tokens(eval_item: EvalItem, chat: ChatFormat, total: str) -> list[in
         ) from error
 
 
-def _refuse_or_report(totals: Totals, overlong: Overlong, total: str) -> None:
+def _refuse_or_report(totals: Totals, spec: TrainSpec, total: str) -> None:
+    answer = f"train.{spec.method_key}.max_new_tokens"
     text = (
         f"{totals.overlong} of {total} have more than the {totals.max_length} tokens that "
-        "train.max_seq_length less train.grpo.max_new_tokens leaves to a prompt (the longest has "
+        f"train.max_seq_length less {answer} leaves to a prompt (the longest has "
         f"{max(totals.lengths)})"
     )
-    if overlong is Overlong.REFUSE:
+    if getattr(spec, spec.method).overlong is Overlong.REFUSE:
         raise OverlongError(
-            f"{text}: raise train.max_seq_length, lower train.grpo.max_new_tokens, or set "
-            "train.grpo.overlong to drop"
+            f"{text}: raise train.max_seq_length, lower {answer}, or set "
+            f"train.{spec.method}.overlong to drop"
         )
     _log.warning("%s; they are left out", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tailrace.formats.spec.train_spec import TrainSpec
-from training.objectives.distill import DistillObjective
+from training.objectives.distill import make_distillation
 from training.objectives.dpo import DpoObjective
 from training.objectives.grpo import GrpoObjective
 from training.objectives.kto import KtoObjective
@@ -17,7 +17,7 @@ OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "dpo": DpoObjective,
     "kto": KtoObjective,
     "grpo": GrpoObjective,
-    "distill": DistillObjective,
+    "distill": make_distillation,
 }
 """By method, such as ``sft``."""
 

@@ -6,7 +6,7 @@ Shapes: K steps, B answers, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -72,11 +72,15 @@ class AnswerRows:
         )
 
     def _example(self, prompt: Example, rollout: Rollout) -> Example:
-        tokens = np.concatenate([prompt.tokens, np.asarray(rollout.token_ids, np.int32)])
-        mask = np.arange(len(tokens)) >= len(prompt.tokens)
+        example = answer_example(prompt, rollout.token_ids)
         if self.mask_truncated and rollout.finish_reason is FinishReason.LENGTH:
-            mask[:] = False
-        return Example(tokens, mask)
+            return replace(example, mask=np.zeros_like(example.mask))
+        return example
+
+
+def answer_example(prompt: Example, token_ids: Sequence[int]) -> Example:
+    """Return a prompt with an answer, whose tokens are learnt."""
+    return Example.of([*prompt.tokens, *token_ids], len(prompt.tokens))
 
 
 def repeated(batch: Batch, count: int) -> Batch:

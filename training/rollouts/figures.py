@@ -12,30 +12,28 @@ from tailrace.formats.spec.grpo_spec import GrpoSpec
 from training.rollouts.advantages import group_advantages
 
 
-def rollout_figures(
-    rollouts: Sequence[Rollout], spec: GrpoSpec, seconds: float | None
-) -> dict[str, float]:
-    """Return the figures of a step's answers by name.
+def length_figures(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Return the mean length of a step's answers, and the share that was cut by length."""
+    return {
+        "answer_tokens": _mean(len(rollout.token_ids) for rollout in rollouts),
+        "truncated_share": _mean(
+            rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts
+        ),
+    }
 
-    Args:
-        rollouts: The answers of the step.
-        spec: Settings.
-        seconds: Time of sampling and judging; None for a rollout of an earlier attempt.
-    """
+
+def reward_figures(rollouts: Sequence[Rollout], spec: GrpoSpec) -> dict[str, float]:
+    """Return the figures of the rewards of a step's answers by name."""
     groups = group_advantages(
         [rollout.prompt_index for rollout in rollouts],
         [rollout.reward for rollout in rollouts],
         spec.scale_rewards,
     )
-    lengths = [len(rollout.token_ids) for rollout in rollouts]
-    truncated = [rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts]
     figures = {
         "reward_spread": groups.spread,
         "groups_flat": float(groups.flat),
         "groups_dropped": float(groups.dropped),
         "reward_errors": float(sum(rollout.reward is None for rollout in rollouts)),
-        "answer_tokens": _mean(lengths),
-        "truncated_share": _mean(truncated),
     }
     rewards = [rollout.reward for rollout in rollouts if rollout.reward is not None]
     if rewards:
@@ -45,8 +43,6 @@ def rollout_figures(
         scores = [part.score for part in parts if part.score is not None]
         if scores:
             figures[f"reward_{name}"] = _mean(scores)
-    if seconds:
-        figures["rollout_tokens_per_second"] = round(sum(lengths) / seconds, 1)
     return figures
 
 

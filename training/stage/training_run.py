@@ -18,11 +18,13 @@ from training.checkpoints.metrics import MetricsFile
 from training.checkpoints.provenance import FILE, write_provenance
 from training.loop.fit import fit
 from training.loop.reference import save_reference, with_reference
-from training.loop.start import TEACHER, prepare
+from training.loop.start import TEACHER, Start, prepare
 from training.observer import Observer, Observers
 
 if TYPE_CHECKING:
     from training.rollouts.rewards import JudgeResources
+    from training.rollouts.source import RolloutSource
+    from training.rollouts.store import RolloutStore
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,12 @@ def run_training(
         save_reference(paths.reference, start.reference)
     paths.split.write_text(start.split.dump(), encoding="utf-8")
     source = None
-    if train.grpo is not None:
+    if train.sampling is not None:
         # Judges and generation take a while to import.
-        from training.rollouts.rewards import JudgeResources
-        from training.rollouts.source import RolloutSource
         from training.rollouts.store import RolloutStore
 
         store = RolloutStore(paths.rollouts, observer, rollouts)
-        source = RolloutSource(start, train, store, resources or JudgeResources(), observer)
+        source = _rollout_source(start, train, store, resources, observer)
     metrics = MetricsFile(paths.metrics, checkpoint_step(resume) if resume else 0)
     try:
         result = fit(
@@ -155,3 +155,21 @@ def run_training(
         facts["teacher_sha256"] = start.identity[TEACHER]
     write_provenance(paths.provenance, facts)
     return result, start.split
+
+
+def _rollout_source(
+    start: Start,
+    train: TrainSpec,
+    store: RolloutStore,
+    resources: JudgeResources | None,
+    observer: Observer,
+) -> RolloutSource:
+    """Return the batches of a method that samples answers."""
+    if train.grpo is None:
+        from training.rollouts.on_policy import OnPolicyAnswers
+
+        return OnPolicyAnswers(start, train, store, observer)
+    from training.rollouts.rewarded import RewardedAnswers
+    from training.rollouts.rewards import JudgeResources
+
+    return RewardedAnswers(start, train, store, resources or JudgeResources(), observer)

@@ -39,6 +39,7 @@ def lineage_to_proto(step: LineageStep) -> model_pb2.LineageStep:
         method=spec.train.method if spec and spec.train else "",
         scores=[from_stored(evaluation_pb2.JudgeScore, score) for score in step.scores],
         gates=[from_stored(run_pb2.GateResult, gate) for gate in gates],
+        teacher=(spec.teacher or "") if spec else "",
     )
 
 

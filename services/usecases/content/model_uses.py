@@ -12,11 +12,11 @@ from tailrace.formats.spec.run_spec import RunSpec
 
 
 def named_models(spec: RunSpec) -> set[str]:
-    """Return the models that a run starts from and judges with, as its spec names them."""
+    """Return the models that a run starts from, learns from and judges with, as its spec does."""
     backends = [judge.backend() for judge in (*spec.judges, *spec.reward_judges)]
     names = [backend.model for backend in backends if backend is not None]
     if spec.model is not None and spec.predictions is None:
-        names.append(spec.model.source)
+        names += [spec.model.source, spec.teacher]
     return {name for name in names if name is not None and is_imported(name)}
 
 

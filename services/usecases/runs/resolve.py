@@ -225,10 +225,11 @@ def _check_kind(spec: RunSpec, kind: DatasetKind) -> None:
             f"name a dataset of the kind {DatasetKind.FEEDBACK} (`tailrace datasets import`), or "
             "train with train.sft or train.dpo",
         )
+    sampled = ", or set train.distill.on_policy" if spec.train.distill is not None else ""
     raise InvalidInput.field(
         "spec.dataset",
         f"{spec.dataset} has the kind {kind}, whose lines have no answer to learn: train on "
-        "messages, completions, preferences or traces",
+        f"messages, completions, preferences or traces{sampled}",
     )
 
 

@@ -186,10 +186,10 @@ def lineage(name: Name, server: Server = None, as_json: Json = False) -> None:
         return
     rows = [
         (step.model or "-", step.run or "-", step.method or "-", step.base or "-",
-         step.dataset or "-", _scores(step), _gates(step))
+         step.teacher or "-", step.dataset or "-", _scores(step), _gates(step))
         for step in model.lineage
     ]  # fmt: skip
-    heads = ["MODEL", "RUN", "METHOD", "STARTED FROM", "DATASET", "SCORES", "GATES"]
+    heads = ["MODEL", "RUN", "METHOD", "STARTED FROM", "TEACHER", "DATASET", "SCORES", "GATES"]
     output.print_table(heads, rows)
     if model.alias_history:
         output.console().print()

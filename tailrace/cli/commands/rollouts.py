@@ -26,7 +26,10 @@ def rollouts(
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """List the answers that a training sampled, with their rewards; JSON is one line per answer."""
+    """List the answers that a training sampled, with their rewards; JSON is one line per answer.
+
+    Answers of a distillation have no rewards.
+    """
     with connect(server) as client:
         answers = islice(run_rollouts(client, run, step), limit)
         if as_json:
@@ -36,7 +39,10 @@ def rollouts(
         rows = [_row(answer) for answer in answers]
     if not rows:
         of = "" if step is None else f" of step {step}"
-        note = f"{run} has no answers{of}: a training with train.grpo stores them at each step"
+        note = (
+            f"{run} has no answers{of}: a training with train.grpo or train.distill.on_policy "
+            "stores them at each step"
+        )
         output.console(stderr=True).print(output.one_line(note), soft_wrap=True)
     heads = ["STEP", "PROMPT", "SAMPLE", "REWARD", "ADVANTAGE", "PARTS", "ANSWER"]
     output.print_table(heads, rows, text=("PARTS", "ANSWER"), keys=("PROMPT",))
@@ -48,8 +54,8 @@ def _row(answer: Rollout) -> tuple[str, ...]:
         str(answer.step),
         answer.example_id,
         answer.adversarial or str(answer.sample),
-        _figure(answer.reward, "none"),
-        _figure(answer.advantage, "none"),
+        _figure(answer.reward, "none" if answer.parts else ""),
+        _figure(answer.advantage, "none" if answer.parts else ""),
         parts,
         answer.text,
     )

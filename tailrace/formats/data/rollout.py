@@ -1,4 +1,4 @@
-"""Rollouts: answers that a training sampled for its own prompts, with their rewards."""
+"""Rollouts: answers that a training sampled for its own prompts, with any rewards."""
 
 from __future__ import annotations
 
@@ -45,9 +45,13 @@ class Rollout:
         "Natural log-probabilities of the tokens at the temperature of sampling.", default=[]
     )
     parts: list[RewardPart] = key("What the reward is made of.", default=[])
-    reward: float | None = key("Sum of weight times score; unset if a judge failed.", default=None)
+    reward: float | None = key(
+        "Sum of weight times score; unset if a judge failed, and for methods without rewards.",
+        default=None,
+    )
     advantage: float | None = key(
-        "Advantage over the group; unset for answers that the step does not learn from.",
+        "Advantage over the group; unset for answers that the step does not learn from, and for "
+        "methods without rewards.",
         default=None,
     )
     adversarial: str | None = key(

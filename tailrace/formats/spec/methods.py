@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tailrace.formats.data.record import DatasetKind
-from tailrace.formats.resource_id import MODEL_REFERENCE
 from tailrace.formats.schema import Violation, key
 
 
@@ -247,32 +246,3 @@ class KtoSpec:
             end = "one it was given to: choose truncate or drop"
             violations.append(Violation(f"{path}.overlong", both + end))
         return violations
-
-
-@dataclass(frozen=True)
-class DistillSpec:
-    """Distillation: the model learns a teacher's distributions over the tokens of the dataset."""
-
-    DATASETS: ClassVar[tuple[DatasetKind, ...]] = SftSpec.DATASETS
-    """Kinds of dataset that the method learns from: their texts may be the teacher's own."""
-
-    RENAMED: ClassVar[dict[str, str]] = {
-        "teacher_model_name_or_path": "train.distill.teacher",
-        "learning_rate": "train.learning_rate",
-        "max_length": "train.max_seq_length",
-    }
-
-    teacher: str = key(
-        "The model to learn from, an imported one (`models/{model}`) with the tokenizer of the "
-        "model that is trained.",
-        minimum=1,
-        max_length=256,
-        pattern=MODEL_REFERENCE,
-        form="an imported model 'models/NAME'; import it first: tailrace models import FOLDER",
-    )
-    overlong: Overlong = key("Policy for overlong examples.", default=Overlong.REFUSE)
-    train_on: TrainOn | None = key(
-        "Part of an example that the model learns (default: `all_assistant` for conversations, "
-        "`completion` for other kinds).",
-        default=None,
-    )

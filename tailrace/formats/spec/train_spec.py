@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import Violation, exactly_one, key
+from tailrace.formats.spec.distill_spec import DistillSpec, OnPolicySpec
 from tailrace.formats.spec.grpo_spec import GrpoSpec
-from tailrace.formats.spec.methods import ACCUMULATION, DistillSpec, DpoSpec, KtoSpec, SftSpec
+from tailrace.formats.spec.methods import ACCUMULATION, DpoSpec, KtoSpec, SftSpec
 
 MAX_STEPS = 100_000_000
 """Largest number of optimizer steps."""
@@ -204,7 +205,8 @@ class TrainSpec:
         shown_first=True,
     )
     batch_size: int = key(
-        "Examples per optimizer step; for `grpo` prompts, each with `n_samples` rows.",
+        "Examples per optimizer step; for `grpo` and `distill.on_policy` prompts, each with "
+        "`n_samples` rows.",
         default=8,
         minimum=1,
         maximum=65_536,
@@ -337,7 +339,7 @@ class TrainSpec:
     )
     steps_per_dispatch: int = key(
         "Optimizer steps per compiled call; boundaries are multiples of it in step numbers. For "
-        "`grpo`, a call has the steps of one rollout instead.",
+        "`grpo` and `distill.on_policy`, a call has the steps of one rollout instead.",
         default=10,
         minimum=1,
         maximum=1000,
@@ -355,20 +357,38 @@ class TrainSpec:
         return next(iter(self._methods()))
 
     @property
+    def method_key(self) -> str:
+        """Key of the method's block; for sampled answers, of the block with their settings."""
+        own_answers = self.distill is not None and self.distill.on_policy is not None
+        return "distill.on_policy" if own_answers else self.method
+
+    @property
     def dataset_kinds(self) -> tuple[DatasetKind, ...]:
         """Kinds of dataset that the method learns from."""
+        if self.distill is not None:
+            return self.distill.dataset_kinds
         kinds: tuple[DatasetKind, ...] = getattr(self, self.method).DATASETS
         return kinds
 
     @property
+    def sampling(self) -> GrpoSpec | OnPolicySpec | None:
+        """Settings of the answers that the model samples in training; None if it samples none."""
+        return self.distill.on_policy if self.distill is not None else self.grpo
+
+    @property
     def step_rows(self) -> int:
         """Number of rows of an optimizer step."""
-        return self.batch_size * (1 if self.grpo is None else self.grpo.n_samples)
+        return self.batch_size * (1 if self.sampling is None else self.sampling.n_samples)
 
     @property
     def call_steps(self) -> int:
         """Number of optimizer steps in a compiled call, which never spans a rollout."""
-        return self.steps_per_dispatch if self.grpo is None else self.grpo.inner_steps
+        return self.steps_per_dispatch if self.sampling is None else self.inner_steps
+
+    @property
+    def inner_steps(self) -> int:
+        """Number of optimizer steps on the answers of one rollout."""
+        return 1 if self.grpo is None else self.grpo.inner_steps
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of rules that concern several keys."""
@@ -389,38 +409,42 @@ class TrainSpec:
 
     def _method_violations(self, path: str) -> list[Violation]:
         """Return the violations of shared keys that a method does not take."""
-        violations: list[Violation] = []
-        if self.sft is not None or self.distill is not None:
+        violations = self._sampling_violations(path)
+        if self.sft is not None or (self.distill is not None and self.sampling is None):
             return violations
         if self.packing:
             rows = (
-                f"cannot be used with {self.method}, whose rows hold one answer each: leave it out"
+                f"cannot be used with {self.method_key}, whose rows hold one answer each: leave it "
+                "out"
             )
             violations.append(Violation(f"{path}.packing", rows))
         lora = self.adapter.lora if self.adapter is not None else None
-        if lora is not None and lora.dropout:
+        if lora is not None and lora.dropout and self.distill is None:
             compares = f"{self.method}, which compares log-probabilities"
             zero = f"must be 0 with {compares}: dropout disturbs them"
             violations.append(Violation(f"{path}.adapter.lora.dropout", zero))
         if self.kto is not None and self.batch_size == 1:
             lone = "must be above 1 with kto, whose baseline is a mean over the examples of a step"
             violations.append(Violation(f"{path}.batch_size", lone))
-        return violations + self._grpo_violations(path)
+        return violations
 
-    def _grpo_violations(self, path: str) -> list[Violation]:
-        """Return the violations of shared keys that learning from rewards does not take."""
+    def _sampling_violations(self, path: str) -> list[Violation]:
+        """Return the violations of shared keys that learning from sampled answers does not take."""
         violations: list[Violation] = []
-        if self.grpo is None:
+        if self.sampling is None:
             return violations
-        if self.grpo.max_new_tokens >= self.max_seq_length:
+        if self.sampling.max_new_tokens >= self.max_seq_length:
             room = (
                 f"must be below max_seq_length {self.max_seq_length}, which the prompt is part of"
             )
-            violations.append(Violation(f"{path}.grpo.max_new_tokens", room))
+            violations.append(Violation(f"{path}.{self.method_key}.max_new_tokens", room))
         if self.group_by_length:
-            nothing = "has no use with grpo, whose prompts have answers of any length: leave it out"
+            nothing = (
+                f"has no use with {self.method_key}, whose prompts have answers of any length: "
+                "leave it out"
+            )
             violations.append(Violation(f"{path}.group_by_length", nothing))
-        if self.eval_every_steps:
+        if self.eval_every_steps and self.grpo is not None:
             nothing = (
                 "has no loss to evaluate with grpo: judge held-out prompts with infer and judges"
             )
@@ -433,7 +457,7 @@ class TrainSpec:
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
             violations.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
         if self.micro_batch_size is not None and self.step_rows % self.micro_batch_size:
-            rows = "batch_size" if self.grpo is None else "batch_size × n_samples ="
+            rows = "batch_size" if self.sampling is None else "batch_size × n_samples ="
             divisor = f"must divide {rows} {self.step_rows}, not {self.micro_batch_size}"
             violations.append(Violation(f"{path}.micro_batch_size", divisor))
         if self.packing and self.group_by_length:

@@ -232,3 +232,38 @@ def test_a_dataset_without_answers_is_refused_with_its_way_out(
 ) -> None:
     (tmp_path / "chats.jsonl").write_text('{"prompt": "q", "id": "x"}\n')
     assert "x has no answer to imitate" in error(tmp_path, capsys, "--preset", "gpt2-nano")
+
+
+@pytest.fixture(scope="module")
+def sums(folder: Path) -> Path:
+    lines = [{"prompt": f"{i}+1?", "expected_answer": str(i + 1)} for i in (3, 4, 3, 5)]
+    file = folder / "sums.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+GRPO = "grpo: {rewards: [{judge: {name: contains}}], n_samples: 2, max_new_tokens: 4}"
+ON_POLICY = "distill: {teacher: models/t, on_policy: {max_new_tokens: 4}}"
+
+
+@pytest.mark.parametrize("method", [GRPO, ON_POLICY])
+def test_methods_that_sample_answers_show_distinct_prompts(
+    folder: Path, sums: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(f"dataset: any\nmodel: {{source: a/b}}\ntrain: {{max_steps: 1, {method}}}\n")
+    flags = ["--dataset", str(sums), "--model", str(folder / "model"), "--config", str(config)]
+    assert main([*flags, "--examples", "1", "--strict"]) == 0
+    output = capsys.readouterr().out
+    assert "<|im_start|>user\n3+1?<|im_end|>\n<|im_start|>assistant\n⟦answer⟧\n" in output
+    assert ("expected '4'" in output) is (method == GRPO)
+    assert "── totals of 3 distinct prompts" in output
+    assert "to each, of up to 4 tokens" in output
+    assert main([*flags, "--json", "--max-seq-length", "8"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [prompt["expected_answers"] for prompt in content["prompts"]] == [["4"], ["5"], ["6"]]
+    assert content["totals"]["overlong"] == 3
+    assert main([*flags, "--strict", "--max-seq-length", "8"]) == 1
+    assert "lower train." in capsys.readouterr().err
+    assert main([*flags, "--train-on", "everything"]) == 1
+    assert "leave out --train-on" in capsys.readouterr().err

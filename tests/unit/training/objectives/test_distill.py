@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from transformers import AddedToken
 
-from tailrace.formats.data.record import CompletionRecord, dump_line
-from tailrace.formats.spec.methods import DistillSpec
+from tailrace.formats.data.record import CompletionRecord
+from tailrace.formats.spec.distill_spec import DistillSpec, OnPolicySpec
 from tailrace.formats.spec.run_spec import AdapterSpec, LoraSpec, ModelSpec, TrainSpec
 from tests.unit.training.conftest import TINY
+from tests.unit.training.taught_models import save_student_and_teacher
 from training.budget.estimate import estimate
 from training.budget.memory import Memory
 from training.checkpoints.provenance import FILE
@@ -25,7 +26,7 @@ from training.loop.start import prepare
 from training.loop.teacher import Teacher, first_difference, open_teacher
 from training.loop.trainer import Trainer
 from training.models.registry import model_from_config
-from training.objectives.distill import AGREEMENT, DIVERGENCE, DistillObjective
+from training.objectives.distill import AGREEMENT, DIVERGENCE, make_distillation
 from training.objectives.objective import BoundModel
 from training.stage.training_run import TrainingPaths, run_training
 
@@ -41,8 +42,6 @@ TAUGHT = TrainSpec(
     save_every_steps=40,
     steps_per_dispatch=20,
 )
-NO_DROPOUT = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-
 RECORDS = [
     CompletionRecord(f"What is {i} + {i}?", f"It is {2 * i}.", [], str(i)) for i in range(1, 41)
 ]
@@ -82,10 +81,14 @@ class Shifted(Bigrams):
         return jax.nn.one_hot(tokens, 3) + self.shift, None
 
 
-def loss(decoder: Any, *, by_block: bool = False, rows: Batch = ROWS) -> tuple[Any, dict[str, Any]]:
+def loss(
+    decoder: Any, *, by_block: bool = False, rows: Batch = ROWS, on_policy: bool = False
+) -> tuple[Any, dict[str, Any]]:
     teacher: Any = Bigrams(TEACHER)
     model = BoundModel(decoder, None, remat=False, by_block=by_block, teacher=teacher)
-    return DistillObjective(TAUGHT).loss(model, rows, jnp.float32(3))
+    distill = DistillSpec("models/teacher@1", OnPolicySpec() if on_policy else None)
+    objective = make_distillation(dataclasses.replace(TAUGHT, distill=distill))
+    return objective.loss(model, rows, jnp.float32(3))
 
 
 def log_softmax(logits: Any) -> Any:
@@ -113,6 +116,23 @@ def test_the_derivative_is_the_difference_of_the_distributions(by_block: bool) -
     np.testing.assert_allclose(slopes, STUDENT @ by_logits, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("by_block", [False, True])
+def test_the_loss_on_own_answers_is_the_reverse_divergence(by_block: bool) -> None:
+    value, metrics = loss(Bigrams(STUDENT), by_block=by_block, on_policy=True)
+    own, teacher = log_softmax(STUDENT), log_softmax(TEACHER[:, :3])
+    divergences = (np.exp(own) * (own - teacher)).sum(-1)
+    expected = (divergences[1] + 2 * divergences[2]) / 3
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    assert float(metrics[DIVERGENCE]) == pytest.approx(expected, rel=1e-5)
+    slopes = jax.grad(lambda shift: loss(Shifted(shift), by_block=by_block, on_policy=True)[0])(
+        jnp.zeros(3)
+    )
+    by_logits = np.exp(own) * (own - teacher - divergences[:, None])
+    np.testing.assert_allclose(
+        slopes, STUDENT @ (by_logits[1] + 2 * by_logits[2]) / 3, rtol=1e-4, atol=1e-6
+    )
+
+
 def test_parts_of_a_batch_add_up() -> None:
     parts = [
         loss(Bigrams(STUDENT), rows=Batch(*(None if v is None else v[i : i + 1] for v in ROWS)))
@@ -125,17 +145,8 @@ def test_parts_of_a_batch_add_up() -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Folders of a tiny model and of a deeper, surer teacher with the same tokenizer."""
-    tokenizer = train_tokenizer([dump_line(record) for record in RECORDS], 280, context=64)
-    folders = []
-    for layers, scale in ((1, 1.0), (2, 6.0)):
-        network = model_from_config(
-            TINY | NO_DROPOUT | {"n_layer": layers, "vocab_size": len(tokenizer)}
-        )
-        weights = {name: scale * value for name, value in network.init(layers).items()}
-        folders.append(tmp_path_factory.mktemp("model"))
-        save_folder(folders[-1], network, weights, tokenizer)
-    return folders[0], folders[1]
+    """Folders of a student and of its teacher."""
+    return save_student_and_teacher(tmp_path_factory.mktemp("models"), RECORDS)
 
 
 def distill(

@@ -116,6 +116,16 @@ async def test_judging_models_are_used(driver: Driver) -> None:
     await delete(driver.context, "models/m@1")
 
 
+async def test_teachers_are_used(driver: Driver) -> None:
+    train = {"max_steps": 1, "distill": {"teacher": "models/m@1"}}
+    await driver.create("taught", train=train)
+    assert await dependents(driver, "models/m@1") == ["runs/taught"]
+    await cancel_run(driver.context, CALLER, "taught")
+    await delete(driver.context, "models/m@1")
+    with pytest.raises(NotFound, match="models/m@1 does not exist"):
+        await retry_run(driver.context, CALLER, "taught", "")
+
+
 async def test_another_control_plane_does_not_serve_what_it_remembers(
     driver: Driver, empty_database_url: str, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from services.api.convert.model import lineage_to_proto
 from services.domain.content.model import Model
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.domain.run import RunState
@@ -188,3 +189,7 @@ async def test_a_distillation_reads_the_version_of_its_teacher(driver: Driver) -
     unknown = {"max_steps": 10, "distill": {"teacher": "models/nope"}}
     with pytest.raises(NotFound, match="nope"):
         await driver.create("f", train=unknown, infer=None, judges=None)
+    steps, _ = await history_of(
+        driver.context, CALLER, await promoted(driver, "c", force=True, reason="x")
+    )
+    assert [lineage_to_proto(step).teacher for step in steps] == ["models/support@1"]

@@ -7,6 +7,7 @@ import pytest
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.spec.methods import PreferenceLoss
+from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.formats.spec.train_spec import TrainSpec
 from tailrace.protomap import spec_from_proto, spec_to_proto
 
@@ -65,8 +66,6 @@ def test_one_method_at_a_time() -> None:
 
 
 def test_the_message_carries_every_key() -> None:
-    from tailrace.formats.spec.run_spec import RunSpec
-
     dpo = {"loss": "simpo", "beta": 3.0, "gamma": 0.5, "overlong": "drop"}
     content = {"model": {"preset": "gpt2-nano"}, "dataset": "pairs"}
     spec = parse(RunSpec, {**content, "train": {"max_steps": 1, "dpo": dpo}})
@@ -100,3 +99,38 @@ def test_distillation_learns_from_what_fine_tuning_does_and_names_an_imported_te
     for teacher in ("distilgpt2", "runs/a", "/tmp/folder"):
         problem = complaints(distill={"teacher": teacher})["train.distill.teacher"]
         assert "tailrace models import FOLDER" in problem
+
+
+def test_own_answers_are_sampled_to_prompts_of_any_kind() -> None:
+    on_policy = {"n_samples": 2, "max_new_tokens": 8, "temperature": 0.9, "rollout_batch_size": 4}
+    distill = {"teacher": "models/big", "on_policy": on_policy}
+    spec = parse(TrainSpec, {"max_steps": 10, "distill": distill}, "train")
+    assert DatasetKind.PROMPTS in spec.dataset_kinds
+    assert (spec.step_rows, spec.call_steps, spec.method_key) == (16, 1, "distill.on_policy")
+    content = {"model": {"preset": "gpt2-nano"}, "dataset": "prompts"}
+    run = parse(RunSpec, {**content, "train": {"max_steps": 10, "distill": distill}})
+    assert spec_from_proto(spec_to_proto(run)) == run
+
+
+def test_own_answers_do_not_take_the_keys_of_a_datasets_answers() -> None:
+    distill = {"teacher": "models/big", "on_policy": {}}
+    shared = {"packing": True, "group_by_length": True, "max_seq_length": 64, "batch_size": 3}
+    problems = complaints(
+        distill={**distill, "train_on": "everything", "overlong": "truncate"},
+        micro_batch_size=2,
+        **shared,
+    )
+    assert problems.keys() == {
+        "train.distill.train_on",
+        "train.distill.overlong",
+        "train.distill.on_policy.max_new_tokens",
+        "train.packing",
+        "train.group_by_length",
+        "train.micro_batch_size",
+    }
+    assert "use train.distill.on_policy.max_new_tokens" in next(
+        iter(complaints(distill={**distill, "max_new_tokens": 4}).values())
+    )
+    assert "is not supported" in next(
+        iter(complaints(distill={"teacher": "models/big", "on_policy": {"top_p": 0.9}}).values())
+    )
