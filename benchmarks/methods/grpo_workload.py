@@ -26,7 +26,7 @@ from training.models.adapter_folder import save_adapter
 from training.models.registry import model_from_config
 from training.observer import Observer
 from training.rollouts.rewards import JudgeResources
-from training.rollouts.source import RolloutSource
+from training.rollouts.rewarded import RewardedAnswers
 from training.rollouts.store import RolloutStore
 from training.stage.training_run import TrainingPaths, run_training
 
@@ -148,7 +148,7 @@ def make_trainer(shape: str, folder: Path, observer: Observer) -> tuple[Start, T
     """Return our side: the starting point and the trainer."""
     spec, start = make_spec(shape), make_start(shape, folder)
     store = RolloutStore(folder / "rollouts", observer)
-    source = RolloutSource(start, spec, store, JudgeResources(), observer)
+    source = RewardedAnswers(start, spec, store, JudgeResources(), observer)
     return start, Trainer(start.model, start.objective, source, spec, start.identity)
 
 
