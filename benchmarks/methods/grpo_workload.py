@@ -25,8 +25,8 @@ from training.loop.trainer import Trainer
 from training.models.adapter_folder import save_adapter
 from training.models.registry import model_from_config
 from training.observer import Observer
-from training.rollouts.rewards import JudgeResources
 from training.rollouts.rewarded import RewardedAnswers
+from training.rollouts.rewards import JudgeResources
 from training.rollouts.store import RolloutStore
 from training.stage.training_run import TrainingPaths, run_training
 

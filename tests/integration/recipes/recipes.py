@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.integration.specs import state
+from tests.servers.node import Process, port_open, wait_until
 from tests.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,6 +21,8 @@ EXAMPLES = ROOT / "docs/examples"
 
 VOWELS = "{name: regex, regex: {pattern: '[aeiou]'}}"
 """A judge that a model without knowledge passes sometimes."""
+
+REQUESTS = "tailrace_model_requests_total{"
 
 QUICK = (
     *("train.max_steps=2", "train.warmup_steps=0"),
@@ -33,6 +39,23 @@ def call(stack: Stack, *arguments: str | Path, **variables: str) -> str:
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
+
+
+@contextmanager
+def served(stack: Stack, model: str) -> Iterator[str]:
+    """Serve a model at the address that workers may ask; yields its URL."""
+    port = str(stack.judge_port)
+    program = [str(Path(sys.executable).parent / "tailrace"), "models", "serve", model]
+    process = Process(
+        [*program, "--name", "support", "--port", port, "--slots", "2", "--context", "128"],
+        log=stack.folder / "serve.log",
+        env=stack.env | {"TAILRACE_SERVER": stack.address},
+    )
+    try:
+        wait_until(lambda: port_open(stack.judge_port), "the served model", 120)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.stop(timeout=30)
 
 
 def settings(*values: str) -> list[str]:
@@ -71,9 +94,21 @@ def test_a_model_walks_from_fine_tuning_to_a_judged_version(stack: Stack) -> Non
     call(stack, "tailrace", "models", "promote", "grpo", "support")
     call(stack, "tailrace", "models", "alias", "support", "prod", "1")
     create("walk/judged.yaml", "judged", "infer.max_new_tokens=4")
+    with served(stack, "models/support@prod") as url:
+        # A model without knowledge writes no verdicts: each of its replies is an error.
+        endpoint = f"endpoint: {{url: '{url}/v1', model: support}}"
+        rubric = f"{{rubric: right, backend: {{{endpoint}, max_new_tokens: 4}}}}"
+        rater = f"{{name: llm_rubric, max_error_rate: 1, llm_rubric: {rubric}}}"
+        create("walk/rated.yaml", "rated", f"judges=[{rater}]")
+        answered = urllib.request.urlopen(f"{url}/metrics", timeout=10).read().decode()  # noqa: S310
     with stack.client() as client:
         model, judged = client.get_model("support@prod"), client.get_run("judged")
-    assert state(judged) == "succeeded"
+        rated = client.get_run("rated")
+        verdicts = list(client.list_verdicts("rated"))
+    assert (state(judged), state(rated)) == ("succeeded", "succeeded")
+    assert all("it said" in verdict.reason for verdict in verdicts)
+    requests = [line for line in answered.splitlines() if line.startswith(REQUESTS)]
+    assert sum(float(line.split()[-1]) for line in requests) == len(verdicts) > 0
     assert judged.resolved_spec.model.source == "models/support@1"
     steps = [(step.run, step.method, step.base) for step in model.lineage]
     assert steps == [
