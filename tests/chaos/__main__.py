@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from tailrace.formats.faults import Moment
 from tests.chaos.audit import Findings
 from tests.chaos.clusters import clusters
 from tests.chaos.experiment import Experiments, Hit
@@ -37,13 +38,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--rounds", type=int, default=0, help="of random faults, on both stacks")
     parser.add_argument("--cells", default="0/1", help="part of the matrix: I/N, or none")
+    parser.add_argument("--moment", choices=list(Moment), type=Moment, help="its cells only")
     parser.add_argument("--kind", choices=list(Kind), type=Kind, help="one stack only")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing later")
     parser.add_argument("--verbose", action="store_true", help="show logs of what failed")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     for kind in [options.kind] if options.kind else list(Kind):
-        todo = [*_cells(kind, options.cells), *_walk(kind, options.seed, options.rounds)]
+        todo = [
+            *_cells(kind, options.cells, options.moment),
+            *_walk(kind, options.seed, options.rounds),
+        ]
         if todo:
             with tempfile.TemporaryDirectory(prefix="tailrace-chaos-") as name:
                 _on_one_cluster(kind, Path(name), todo, counts, options)
@@ -91,12 +96,13 @@ def _on_one_cluster(
                 print(f"          {problem}", flush=True)
 
 
-def _cells(kind: Kind, part: str) -> list[Experiment]:
+def _cells(kind: Kind, part: str, moment: Moment | None) -> list[Experiment]:
     if part == "none":
         return []
     index, count = map(int, part.split("/"))
     every = [*cover(), *rollout_cells()]
-    cells = [cell for cell in every if cell.kind is kind][index::count]
+    matching = [c for c in every if c.kind is kind and moment in (None, c.moment)]
+    cells = matching[index::count]
     return [Experiment(str(cell), 1, _cell(cell)) for cell in cells]
 
 
