@@ -117,7 +117,8 @@ class ArtifactKind(enum.StrEnum):
     VERDICTS = "verdicts"
     """`verdicts.jsonl`."""
     REFERENCE = "reference"
-    """`reference.safetensors`: log-probabilities of pairs under the starting model."""
+    """`reference.safetensors`: log-probabilities of pairs under the starting model, or of a
+    teacher's likeliest tokens."""
     ROLLOUTS = "rollouts"
     """`step-….jsonl.gz`: answers that a step of the training sampled, with their rewards."""
 

@@ -43,7 +43,9 @@ class _ArtifactKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     ARTIFACT_KIND_VERDICTS: _ArtifactKind.ValueType  # 7
     """`verdicts.jsonl`."""
     ARTIFACT_KIND_REFERENCE: _ArtifactKind.ValueType  # 8
-    """`reference.safetensors`: log-probabilities of pairs under the starting model."""
+    """`reference.safetensors`: log-probabilities of pairs under the starting model, or of a teacher's
+    likeliest tokens.
+    """
     ARTIFACT_KIND_ROLLOUTS: _ArtifactKind.ValueType  # 9
     """`step-….jsonl.gz`: answers that a step of the training sampled, with their rewards."""
 
@@ -67,7 +69,9 @@ ARTIFACT_KIND_PREDICTIONS: ArtifactKind.ValueType  # 6
 ARTIFACT_KIND_VERDICTS: ArtifactKind.ValueType  # 7
 """`verdicts.jsonl`."""
 ARTIFACT_KIND_REFERENCE: ArtifactKind.ValueType  # 8
-"""`reference.safetensors`: log-probabilities of pairs under the starting model."""
+"""`reference.safetensors`: log-probabilities of pairs under the starting model, or of a teacher's
+likeliest tokens.
+"""
 ARTIFACT_KIND_ROLLOUTS: ArtifactKind.ValueType  # 9
 """`step-….jsonl.gz`: answers that a step of the training sampled, with their rewards."""
 global___ArtifactKind = ArtifactKind

@@ -1376,6 +1376,7 @@ class DistillSpec(google.protobuf.message.Message):
     OVERLONG_FIELD_NUMBER: builtins.int
     TRAIN_ON_FIELD_NUMBER: builtins.int
     ON_POLICY_FIELD_NUMBER: builtins.int
+    TOP_K_FIELD_NUMBER: builtins.int
     teacher: builtins.str
     """The model to learn from, an imported one (`models/{model}`) with the tokenizer of the model
     that is trained. Required.
@@ -1387,6 +1388,11 @@ class DistillSpec(google.protobuf.message.Message):
     train_on: global___TrainOn.ValueType
     """Part of an example that the model learns (default: `all_assistant` for conversations,
     `completion` for other kinds).
+    """
+    top_k: builtins.int
+    """Likeliest tokens of the teacher that are computed once and stored, before the first step: the
+    loss compares these, and all others as one (default: the whole vocabulary, with the teacher in
+    memory). 1 to 1,024.
     """
     @property
     def on_policy(self) -> global___OnPolicySpec:
@@ -1401,9 +1407,11 @@ class DistillSpec(google.protobuf.message.Message):
         overlong: global___Overlong.ValueType = ...,
         train_on: global___TrainOn.ValueType = ...,
         on_policy: global___OnPolicySpec | None = ...,
+        top_k: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["on_policy", b"on_policy"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["on_policy", b"on_policy", "overlong", b"overlong", "teacher", b"teacher", "train_on", b"train_on"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_top_k", b"_top_k", "on_policy", b"on_policy", "top_k", b"top_k"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_top_k", b"_top_k", "on_policy", b"on_policy", "overlong", b"overlong", "teacher", b"teacher", "top_k", b"top_k", "train_on", b"train_on"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_top_k", b"_top_k"]) -> typing.Literal["top_k"] | None: ...
 
 global___DistillSpec = DistillSpec
 

@@ -749,7 +749,9 @@ global___RolloutsSaved = RolloutsSaved
 
 @typing.final
 class ReferenceSaved(google.protobuf.message.Message):
-    """Log-probabilities under the starting model; the training begins once they are durable."""
+    """Log-probabilities under the starting model or of a teacher; the training begins once they are
+    durable.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

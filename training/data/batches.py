@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.data.example_store import Example, token_counts, total_tokens
+from training.data.example_store import Example, TopTokens, token_counts, total_tokens
 from training.data.packing import bucket, pack
 
 _POOL = 50
@@ -67,6 +67,9 @@ class Batch(NamedTuple):
     """Sampled answers only: their advantages and log-probabilities."""
     lengths: NDArray[np.int32] | None = None
     """Rows of one example only: number of its inputs, [K, B]; [K, B, 2] for pairs."""
+    taught: TopTokens | None = None
+    """A teacher's likeliest tokens in place of the targets, [K, B, T, ...]; zeros for tokens
+    without a weight."""
 
 
 class StepBatches(NamedTuple):
@@ -349,6 +352,9 @@ def put(batch: Batch, place: tuple[int | slice, ...], example: Example) -> None:
     batch.tokens[place] = example.tokens[:-1]
     batch.targets[place] = example.tokens[1:]
     batch.weights[place] = example.mask[1:]
+    if batch.taught is not None and example.taught is not None:
+        for rows, values in zip(batch.taught, example.taught, strict=True):
+            rows[place][example.mask[1:]] = values
 
 
 def _fill(
@@ -362,6 +368,7 @@ def _fill(
         np.zeros(shape, np.int32) if packed else None,
         np.zeros(shape, np.int32) if packed else None,
         lengths=None if packed else np.zeros(shape[:2], np.int32),
+        taught=_taught(rows[0][0][0], shape),
     )
     for k, step in enumerate(rows):
         for b, row in enumerate(step):
@@ -376,3 +383,13 @@ def _fill(
                     batch.positions[k, b, at:end] = np.arange(example.inputs)
                 at = end
     return batch
+
+
+def _taught(example: Example, shape: tuple[int, int, int]) -> TopTokens | None:
+    """Return room for the teacher's tokens of all examples, if one has some."""
+    if example.taught is None:
+        return None
+    tokens, log_probs = (values.shape[-1] for values in example.taught)
+    return TopTokens(
+        np.zeros((*shape, tokens), np.int32), np.zeros((*shape, log_probs), np.float32)
+    )

@@ -8,9 +8,9 @@ import tempfile
 from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,15 @@ from tailrace.formats.canonical import canonical_json
 
 _BUFFER = 1 << 20
 _WORD_BITS = 32
+
+
+class TopTokens(NamedTuple):
+    """A teacher's likeliest tokens at places of text, the likeliest first."""
+
+    tokens: NDArray[np.int32]
+    """Ids of k tokens, [..., k]."""
+    log_probs: NDArray[np.float32]
+    """Their log-probabilities, and last that of all other tokens together, [..., k + 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +45,8 @@ class Example:
     """Log-probabilities of both answers under the starting model, [2]."""
     label: bool = True
     """False for an answer that feedback calls bad."""
+    taught: TopTokens | None = None
+    """A teacher's likeliest tokens in place of each learnt one, [L, ...]."""
 
     @classmethod
     def of(cls, tokens: Sequence[int], prompt_length: int) -> Example:
@@ -125,6 +136,31 @@ class ExampleStore(StoredExamples):
         digest = hashlib.sha256(np.ascontiguousarray(self.lengths, "<u4").data)
         digest.update(np.ascontiguousarray(self._words, "<i4").data)
         return digest.hexdigest()
+
+
+class TaughtStore(StoredExamples):
+    """Examples with a teacher's likeliest tokens in place of the learnt ones."""
+
+    def __init__(self, examples: StoredExamples, taught: TopTokens) -> None:
+        """Take the tokens for the learnt ones of all examples, one after another."""
+        self._examples = examples
+        self._taught = taught
+        self._ends = np.cumsum(trained_counts(examples))
+        self.lengths, self.totals = examples.lengths, examples.totals
+        self.digest, self.largest_token = examples.digest, examples.largest_token
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def _read(self, index: int) -> Example:
+        example = self._examples[index]
+        place = slice(int(self._ends[index]) - example.trained, int(self._ends[index]))
+        return replace(example, taught=TopTokens(*(values[place] for values in self._taught)))
+
+
+def trained_counts(examples: Sequence[Example]) -> NDArray[np.int64]:
+    """Return the number of learnt tokens of each example."""
+    return np.asarray([example.trained for example in examples], np.int64)
 
 
 class ExampleWriter:

@@ -10,7 +10,6 @@ has them before the first step.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.spec.run_spec import BaseDtype, TrainSpec
@@ -30,19 +29,16 @@ from training.data.batches import Collator
 from training.data.example_store import Example, token_counts
 from training.errors import CheckpointError
 from training.loop.lora import LoraAdapter
+from training.loop.score_files import ScoreFiles
 from training.loop.start import Start, digest_weights
 from training.loop.steps import compile_answers
 from training.loop.trainable import TrainableSplit, choose_trainable
-from training.machine.file_errors import as_os_errors
 from training.machine.sharding import Layout, make_mesh
 from training.objectives.objective import ReferencedObjective
 from training.objectives.pairs import PairStore
 from training.observer import Observer
 
 _log = logging.getLogger(__name__)
-
-_KEPT = 200
-"""Number of references that a host keeps for later trainings."""
 
 _TRAIN, _HELD_OUT = "train", "held_out"
 
@@ -115,18 +111,9 @@ def with_reference(
         reference, width = _of_checkpoint(resume, stores)
         key = replace(key, width=width)
     else:
-        place = None if cache is None else cache / f"{key.name}.safetensors"
-        shared = None if exchange is None else exchange / f"{REFERENCE}.safetensors"
-        reference = (
-            _cached(place, stores)
-            or _published(key, shared, stores, observer)
-            or _computed(program, start, stores, observer)
-        )
-        if place is not None:
-            _keep(place, reference)
-        if shared is not None:
-            save_reference(shared, reference)
-            observer.reference(key.name, shared)
+        files = ScoreFiles(lambda path: _read(path, stores), observer, cache, exchange, "pairs")
+        reference = files.find(key.name) or _computed(program, start, stores, observer)
+        files.keep(key.name, reference)
     facts = {**asdict(key), "log_probs": digest_arrays(reference)}
     encoded = replace(start.encoded, examples=pairs.with_reference(reference[_TRAIN]))
     if _HELD_OUT in stores:
@@ -134,19 +121,6 @@ def with_reference(
         start = replace(start, held_out=replace(start.held_out, examples=examples))
     identity = {**start.identity, REFERENCE: facts}
     return replace(start, encoded=encoded, reference=reference, identity=identity)
-
-
-def save_reference(path: Path, reference: Reference) -> None:
-    """Write log-probabilities to a file, atomically.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with as_os_errors(draft):
-        save_file(reference, str(draft))
-    draft.rename(path)
 
 
 class _Program:
@@ -208,35 +182,6 @@ def _of_checkpoint(checkpoint: Path, stores: dict[str, PairStore]) -> tuple[Refe
     return reference, str(facts.get("width"))
 
 
-def _cached(place: Path | None, stores: dict[str, PairStore]) -> Reference | None:
-    """Return an earlier training's log-probabilities of the same key, if the host has them."""
-    if place is None or not place.is_file():
-        return None
-    reference = _read(place, stores)
-    if reference is None:
-        _log.warning("%s is damaged: its log-probabilities are computed again", place)
-    else:
-        _log.info("log-probabilities of an earlier training with the same model and pairs")
-    return reference
-
-
-def _published(
-    key: ReferenceKey, file: Path | None, stores: dict[str, PairStore], observer: Observer
-) -> Reference | None:
-    """Return log-probabilities of the same key that another run has published, if there are any."""
-    if file is None:
-        return None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not observer.find_reference(key.name, file):
-        return None
-    reference = _read(file, stores)
-    if reference is None:
-        _log.warning("the published log-probabilities are damaged: they are computed again")
-    else:
-        _log.info("log-probabilities of another run with the same model and pairs")
-    return reference
-
-
 def _dtype(trainable: TrainableSplit) -> str:
     """Return the types that the log-probabilities depend on."""
     dtype = str(trainable.dtype)
@@ -255,11 +200,3 @@ def _read(path: Path, stores: dict[str, PairStore]) -> Reference | None:
     shapes = {name: array.shape for name, array in arrays.items() if array.dtype == np.float32}
     finite = all(np.isfinite(array).all() for array in arrays.values())
     return arrays if shapes == expected and finite else None
-
-
-def _keep(place: Path, reference: Reference) -> None:
-    """Store log-probabilities for later trainings on this host; the oldest make room."""
-    save_reference(place, reference)
-    files = sorted(place.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
-    for old in files[:-_KEPT]:
-        old.unlink(missing_ok=True)

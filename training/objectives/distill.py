@@ -18,10 +18,13 @@ from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
 from training.objectives.divergence import (
+    Divergences,
     DivergencesOf,
     blockwise_divergences,
+    blockwise_top_divergences,
     forward_divergences,
     reverse_divergences,
+    top_divergences,
 )
 from training.objectives.objective import BoundModel, Metrics
 from training.objectives.prompts import encode_prompts
@@ -51,9 +54,7 @@ class DistillObjective(SftObjective):
             )
         else:
             scores = self._divergences_of(score(hidden), teacher_score(taught), weights)
-        loss = jnp.sum(scores.values * weights) / normalizer
-        agreement = jnp.sum(scores.agreements * weights) / normalizer
-        return loss, {DIVERGENCE: jax.lax.stop_gradient(loss), AGREEMENT: agreement}
+        return _means(scores, weights, normalizer)
 
 
 class OnPolicyObjective(DistillObjective):
@@ -81,6 +82,38 @@ class OnPolicyObjective(DistillObjective):
         return Collator(batch_size)
 
 
-def make_distillation(spec: TrainSpec) -> DistillObjective:
-    """Return the objective for the answers that a spec chooses."""
+class StoredTeacherObjective(SftObjective):
+    """Divergence from a teacher of which the likeliest tokens are stored with the examples."""
+
+    def __init__(self, spec: TrainSpec, vocabulary: int | None = None) -> None:
+        """Compare over the first ``vocabulary`` tokens, which both models embed."""
+        super().__init__(spec)
+        self._vocabulary = vocabulary
+
+    def loss(
+        self, model: BoundModel, rows: Batch, normalizer: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        """Return the mean divergence in nats, also as a metric, and the agreement."""
+        if rows.taught is None or self._vocabulary is None:
+            raise ValueError("the examples lack the teacher's tokens")
+        score, hidden, weights = model.decoder.logits, model.hidden(rows), rows.weights
+        if model.by_block:
+            scores = blockwise_top_divergences(
+                score, hidden, rows.taught, weights, self._vocabulary
+            )
+        else:
+            scores = top_divergences(score(hidden), rows.taught, weights, self._vocabulary)
+        return _means(scores, weights, normalizer)
+
+
+def make_distillation(spec: TrainSpec) -> SftObjective:
+    """Return the objective for the answers and the teacher's distributions that a spec chooses."""
+    if spec.distill is not None and spec.distill.top_k is not None:
+        return StoredTeacherObjective(spec)
     return DistillObjective(spec) if spec.sampling is None else OnPolicyObjective(spec)
+
+
+def _means(scores: Divergences, weights: Any, normalizer: jax.Array) -> tuple[jax.Array, Metrics]:
+    loss = jnp.sum(scores.values * weights) / normalizer
+    agreement = jnp.sum(scores.agreements * weights) / normalizer
+    return loss, {DIVERGENCE: jax.lax.stop_gradient(loss), AGREEMENT: agreement}

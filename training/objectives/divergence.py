@@ -6,12 +6,13 @@ Shapes: B rows, T tokens, V tokens that both models know.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from training.data.example_store import TopTokens
 from training.objectives.losses import scores_by_block
 
 Score = Callable[[jax.Array], jax.Array]
@@ -59,6 +60,62 @@ def reverse_divergences(
     """
     own, teacher = _common(logits, teacher_logits)
     return _compared(jnp.exp(own) * (own - teacher), own, teacher, weights)
+
+
+def top_divergences(
+    logits: jax.Array, taught: TopTokens, weights: ArrayLike, vocabulary: int
+) -> Divergences:
+    """Return :func:`forward_divergences` from a teacher of which the likeliest tokens are known.
+
+    All others are one bucket, in both distributions.
+
+    Args:
+        logits: Logits of the model, [..., T, ≥ V].
+        taught: The teacher's tokens, [..., T, k], and log-probabilities, [..., T, k + 1].
+        weights: 1 for targets of a response and 0 elsewhere, [..., T].
+        vocabulary: Number of tokens that both models embed.
+    """
+    scores = logits[..., :vocabulary].astype(jnp.float32)
+    total = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+    tokens, teacher = jnp.asarray(taught.tokens), jnp.asarray(taught.log_probs)
+    chosen = jnp.take_along_axis(scores, tokens, axis=-1)
+    own = jnp.concatenate([chosen, _rest(scores, tokens)], axis=-1) - total
+    learnt = jnp.asarray(weights) > 0
+    same = jnp.argmax(scores, axis=-1) == tokens[..., 0]
+    values = jnp.where(learnt, jnp.sum(jnp.exp(teacher) * (teacher - own), axis=-1), 0)
+    return Divergences(values, jnp.where(learnt, same, False).astype(jnp.float32))
+
+
+def blockwise_top_divergences(
+    score: Score, hidden: jax.Array, taught: TopTokens, weights: ArrayLike, vocabulary: int
+) -> Divergences:
+    """Return :func:`top_divergences` of ``score(hidden)``, a block of logits at a time.
+
+    The derivative is computed as in
+    :func:`training.objectives.losses.blockwise_cross_entropy`, under the same condition.
+    """
+
+    def scores_of(states: jax.Array, targets: TopTokens, weights: jax.Array) -> Divergences:
+        return top_divergences(score(states), targets, weights, vocabulary)
+
+    scores, zeros = scores_by_block(
+        scores_of, lambda scores: scores.values, hidden, taught, weights
+    )
+    return Divergences(scores.values + zeros, scores.agreements)
+
+
+def top_tokens(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Return the ``count`` likeliest tokens of logits [..., V], as :class:`.TopTokens` has them."""
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    values, tokens = jax.lax.top_k(log_probs, count)
+    return tokens, jnp.concatenate([values, _rest(log_probs, tokens)], axis=-1)
+
+
+def _rest(scores: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Return the logarithm of the sum of exp(scores) over all but some tokens, [..., 1]."""
+    others = jnp.put_along_axis(jnp.ones(scores.shape, bool), tokens, False, axis=-1, inplace=False)
+    rest: Any = jax.nn.logsumexp(scores, axis=-1, keepdims=True, where=others)
+    return jnp.asarray(rest)
 
 
 def _common(logits: jax.Array, teacher_logits: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -157,10 +157,10 @@ def blockwise_token_scores(
 
 
 def scores_by_block(
-    scores_of: Callable[[jax.Array, jax.Array, jax.Array], S],
+    scores_of: Callable[[jax.Array, Any, jax.Array], S],
     differentiable: Callable[[S], jax.Array],
     hidden: jax.Array,
-    targets: ArrayLike,
+    targets: Any,
     weights: ArrayLike,
 ) -> tuple[S, jax.Array]:
     """Return scores of tokens, and zeros with the derivative of one of them by ``hidden``.
@@ -170,18 +170,25 @@ def scores_by_block(
             token's scores depend on its own hidden state alone.
         differentiable: Function that chooses the score with a derivative.
         hidden: The hidden states, [B, T, C].
-        targets: [B, T], the next tokens.
+        targets: The next tokens [B, T], or other arrays [B, T, ...] that scores are made of.
         weights: [B, T]; tokens without a weight have scores of 0.
     """
     fixed = jax.lax.stop_gradient(hidden)
     states = fixed.reshape(-1, hidden.shape[-1])
-    flat_targets, flat_weights = (jnp.asarray(array).reshape(-1) for array in (targets, weights))
+    flat_weights = jnp.asarray(weights).reshape(-1)
+
+    def flat(array: Any) -> jax.Array:
+        return jnp.reshape(jnp.asarray(array), (len(states), *array.shape[hidden.ndim - 1 :]))
+
+    flat_targets = jax.tree.map(flat, targets)
     blocks, width, order = _learnt_blocks(flat_weights)
 
     def add(sums: tuple[Any, ...]) -> tuple[Any, ...]:
         block, scores, slopes = sums
         chosen = jax.lax.dynamic_slice_in_dim(order, block * width, width)
-        block_targets = flat_targets.at[chosen].get(mode="fill", fill_value=0)
+        block_targets = jax.tree.map(
+            lambda array: array.at[chosen].get(mode="fill", fill_value=0), flat_targets
+        )
         block_weights = flat_weights.at[chosen].get(mode="fill", fill_value=0)
 
         def total_of(states: jax.Array) -> tuple[jax.Array, S]:
@@ -193,7 +200,8 @@ def scores_by_block(
         scores = jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop"), scores, block_scores)
         return block + 1, scores, slopes.at[chosen].set(block_slopes, mode="drop")
 
-    some = jax.eval_shape(scores_of, states[:width], flat_targets[:width], flat_weights[:width])
+    first_targets = jax.tree.map(lambda array: array[:width], flat_targets)
+    some = jax.eval_shape(scores_of, states[:width], first_targets, flat_weights[:width])
     zeros = jax.tree.map(lambda score: jnp.zeros(len(states), score.dtype), some)
     first = (jnp.zeros_like(blocks), zeros, jnp.zeros_like(states))
     _, scores, slopes = jax.lax.while_loop(lambda sums: sums[0] < blocks, add, first)

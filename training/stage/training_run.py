@@ -17,8 +17,10 @@ from training.checkpoints.checkpoint import REFERENCE, checkpoint_step
 from training.checkpoints.metrics import MetricsFile
 from training.checkpoints.provenance import FILE, write_provenance
 from training.loop.fit import fit
-from training.loop.reference import save_reference, with_reference
+from training.loop.reference import with_reference
+from training.loop.score_files import save_arrays
 from training.loop.start import TEACHER, Start, prepare
+from training.loop.stored_teacher import with_stored_teacher
 from training.observer import Observer, Observers
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class TrainingPaths:
     provenance: Path
     """provenance.json."""
     reference: Path
-    """reference.safetensors, of methods that compare with the starting model."""
+    """reference.safetensors, of methods that compare with stored log-probabilities."""
     rollouts: Path
     """Folder of rollouts, of methods that sample answers."""
     exchange: Path | None = None
@@ -112,7 +114,9 @@ def run_training(
 
     Raises:
         TrainingError: See :func:`training.loop.start.prepare`,
-            :func:`training.loop.reference.with_reference` and :func:`training.loop.fit.fit`.
+            :func:`training.loop.reference.with_reference`,
+            :func:`training.loop.stored_teacher.with_stored_teacher` and
+            :func:`training.loop.fit.fit`.
         OSError: A file cannot be written.
     """
     paths.split.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +125,10 @@ def run_training(
     observer.check_stop()
     start = with_reference(start, train, observer, resume, references, paths.exchange)
     if start.reference is not None:
-        save_reference(paths.reference, start.reference)
+        save_arrays(paths.reference, start.reference)
+    start = with_stored_teacher(
+        start, train, observer, paths.reference, resume, references, paths.exchange
+    )
     paths.split.write_text(start.split.dump(), encoding="utf-8")
     source = None
     if train.sampling is not None:

@@ -72,6 +72,14 @@ class DistillSpec:
         "dataset's own answers).",
         default=None,
     )
+    top_k: int | None = key(
+        "Likeliest tokens of the teacher that are computed once and stored, before the first step: "
+        "the loss compares these, and all others as one (default: the whole vocabulary, with the "
+        "teacher in memory).",
+        default=None,
+        minimum=1,
+        maximum=1024,
+    )
     overlong: Overlong = key(
         "Policy for overlong examples; with `on_policy` for prompts that leave no room for "
         "`max_new_tokens`, `refuse` or `drop`.",
@@ -93,6 +101,9 @@ class DistillSpec:
         violations: list[Violation] = []
         if self.on_policy is None:
             return violations
+        if self.top_k is not None:
+            ahead = "cannot be used with on_policy, whose answers are not known ahead: leave it out"
+            violations.append(Violation(f"{path}.top_k", ahead))
         if self.train_on is not None:
             own = "cannot be used with on_policy, which learns sampled answers: leave it out"
             violations.append(Violation(f"{path}.train_on", own))

@@ -19,6 +19,7 @@ from training.budget.estimate import estimate
 from training.budget.memory import Memory
 from training.checkpoints.provenance import FILE
 from training.data.batches import Batch, BatchStream, Collator
+from training.data.example_store import TopTokens
 from training.data.tokenizer import load_tokenizer, train_tokenizer
 from training.errors import CheckpointError, ConfigError
 from training.loop.final_model import save_folder
@@ -26,7 +27,12 @@ from training.loop.start import prepare
 from training.loop.teacher import Teacher, first_difference, open_teacher
 from training.loop.trainer import Trainer
 from training.models.registry import model_from_config
-from training.objectives.distill import AGREEMENT, DIVERGENCE, make_distillation
+from training.objectives.distill import (
+    AGREEMENT,
+    DIVERGENCE,
+    StoredTeacherObjective,
+    make_distillation,
+)
 from training.objectives.objective import BoundModel
 from training.stage.training_run import TrainingPaths, run_training
 
@@ -128,6 +134,38 @@ def test_the_loss_on_own_answers_is_the_reverse_divergence(by_block: bool) -> No
         jnp.zeros(3)
     )
     by_logits = np.exp(own) * (own - teacher - divergences[:, None])
+    np.testing.assert_allclose(
+        slopes, STUDENT @ (by_logits[1] + 2 * by_logits[2]) / 3, rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("by_block", [False, True])
+def test_of_stored_tokens_all_others_count_as_one(by_block: bool) -> None:
+    own, teacher = (np.exp(log_softmax(table[:, :3])) for table in (STUDENT, TEACHER))
+    likeliest = teacher.argmax(-1)
+
+    def halves(table: Any) -> Any:
+        chosen = np.take_along_axis(table, likeliest[:, None], -1)
+        return np.concatenate([chosen, 1 - chosen], -1)
+
+    log_probs = np.log(halves(teacher)).astype(np.float32)
+    taught = TopTokens(likeliest[ROWS.tokens][..., None].astype(np.int32), log_probs[ROWS.tokens])
+    spec = dataclasses.replace(TAUGHT, distill=DistillSpec("models/teacher@1", top_k=1))
+    objective = StoredTeacherObjective(spec, 3)
+
+    def loss_of(decoder: Any) -> Any:
+        model = BoundModel(decoder, None, remat=False, by_block=by_block)
+        return objective.loss(model, ROWS._replace(taught=taught), jnp.float32(3))
+
+    value, metrics = loss_of(Bigrams(np.pad(STUDENT, ((0, 0), (0, 1)))))
+    p, q = halves(teacher), halves(own)
+    divergences = (p * (np.log(p) - np.log(q))).sum(-1)
+    assert float(value) == pytest.approx((divergences[1] + 2 * divergences[2]) / 3, rel=1e-5)
+    assert float(metrics[AGREEMENT]) == pytest.approx(1)
+    slopes = jax.grad(lambda shift: loss_of(Shifted(shift))[0])(jnp.zeros(3))
+    # All tokens of a bucket share its slope in proportion to their probability.
+    is_chosen = np.arange(3) == likeliest[:, None]
+    by_logits = own * (1 - np.where(is_chosen, p[:, :1] / q[:, :1], p[:, 1:] / q[:, 1:]))
     np.testing.assert_allclose(
         slopes, STUDENT @ (by_logits[1] + 2 * by_logits[2]) / 3, rtol=1e-4, atol=1e-6
     )
