@@ -18,8 +18,10 @@ from tailrace.formats.spec.run_spec import (
 )
 from training.budget.estimate import estimate
 from training.budget.memory import FLOAT32, TOLERANCE, Plan, required_memory
-from training.data.batches import Batch, BatchStream, Collator
+from training.data.batches import AnswerSizes, Batch, BatchStream, Collator
 from training.data.example_store import Example
+from training.generate.programs import Programs, Rows
+from training.generate.sampling import Choice
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.steps import compile_steps
 from training.loop.trainable import choose_trainable
@@ -131,3 +133,35 @@ def test_a_quantized_base_counts_with_its_codes(dtype: str) -> None:
     analysis = steps.lower(state, frozen, batch, 0, jax.random.key(0)).compile().memory_analysis()
     measured = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     assert estimated.device == pytest.approx(measured, rel=TOLERANCE)
+
+
+def test_answers_in_progress_need_what_their_decoder_does() -> None:
+    model = model_from_config({"model_type": "llama", **LLAMA})
+    slots, columns = 16, 256
+    choice = Choice(1.0, 1.0, 0, 1.0, logprobs=True, tempered=True)
+    programs = Programs(model, choice, {0}, 4, None)
+    params = jax.eval_shape(lambda: model.init(0))
+    state = jax.eval_shape(lambda: programs.empty(slots, columns))
+    rows = Rows(*(np.zeros(slots, np.int32) for _ in Rows._fields))
+    lowered: Any = programs.decode.lower(params, state, rows, jax.random.key(0), slots)  # type: ignore[attr-defined]
+    analysis = lowered.compile().memory_analysis()
+    measured = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    spec = TrainSpec(batch_size=slots, max_seq_length=64)
+    plan = planned(model, spec, model.parameters)
+    answers = AnswerSizes(rows=slots, columns=columns, prompts=slots // 4, prompt=32)
+    sampling = required_memory(dataclasses.replace(plan, answers=answers)).sampling
+    assert 0.9 * measured < model.parameters * FLOAT32 + sampling < 2 * measured
+
+
+def test_the_larger_of_a_step_and_of_answers_counts_and_so_does_a_starting_model() -> None:
+    model = model_from_config({"model_type": "llama", **LLAMA})
+    plan = planned(model, TrainSpec(batch_size=4, max_seq_length=64), model.parameters)
+    alone = required_memory(plan)
+    few, many = (
+        required_memory(dataclasses.replace(plan, answers=AnswerSizes(rows, 256, rows, 64)))
+        for rows in (1, 1000)
+    )
+    assert few.device == alone.device
+    assert many.device == alone.weights + alone.moments + many.sampling > alone.device
+    with_copy = required_memory(dataclasses.replace(plan, starting=True))
+    assert with_copy.device == alone.device + model.parameters * FLOAT32

@@ -115,15 +115,9 @@ def test_own_answers_are_sampled_to_prompts_of_any_kind() -> None:
 def test_own_answers_do_not_take_the_keys_of_a_datasets_answers() -> None:
     distill = {"teacher": "models/big", "on_policy": {}}
     shared = {"packing": True, "group_by_length": True, "max_seq_length": 64, "batch_size": 3}
-    problems = complaints(
-        distill={**distill, "train_on": "everything", "overlong": "truncate", "top_k": 8},
-        micro_batch_size=2,
-        **shared,
-    )
-    assert problems.keys() == {
-        "train.distill.train_on",
-        "train.distill.overlong",
-        "train.distill.top_k",
+    own = {"train_on": "everything", "overlong": "truncate", "top_k": 8}
+    assert complaints(distill=distill | own).keys() == {f"train.distill.{name}" for name in own}
+    assert complaints(distill=distill, micro_batch_size=2, **shared).keys() == {
         "train.distill.on_policy.max_new_tokens",
         "train.packing",
         "train.group_by_length",
