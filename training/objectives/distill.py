@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,12 @@ DIVERGENCE, AGREEMENT = "teacher_kl", "teacher_agreement"
 class DistillObjective(SftObjective):
     """Divergence from a teacher at the tokens to learn; its examples are those of fine-tuning."""
 
-    _divergences_of: ClassVar[DivergencesOf] = staticmethod(forward_divergences)
+    def __init__(
+        self, spec: TrainSpec, divergences_of: DivergencesOf = forward_divergences
+    ) -> None:
+        """Compare distributions with ``divergences_of``."""
+        super().__init__(spec)
+        self._divergences_of = divergences_of
 
     def loss(
         self, model: BoundModel, rows: Batch, normalizer: jax.Array
@@ -63,7 +68,8 @@ class OnPolicyObjective(DistillObjective):
     :mod:`training.rollouts` samples them; the examples are prompts.
     """
 
-    _divergences_of: ClassVar[DivergencesOf] = staticmethod(reverse_divergences)
+    def __init__(self, spec: TrainSpec) -> None:
+        super().__init__(spec, reverse_divergences)
 
     def encode(
         self,
