@@ -95,3 +95,19 @@ def test_a_promoted_model_teaches_another(stack: Stack) -> None:
     assert run.resolved_spec.train.distill.teacher == "models/tutor@1"
     points = {point.name: point.value for batch in metrics for point in batch.points}
     assert points["eval_teacher_kl"] == pytest.approx(points["eval_loss"])
+
+    own = {"on_policy": {"max_new_tokens": 4}}
+    train |= {"distill": {"teacher": "models/tutor", **own}, "batch_size": 2}
+    with stack.client() as client:
+        run = client.create_run(train_only(2, train={**train, "eval_every_steps": 0}))
+        run = until_terminal(client, run.name, 240)
+        assert state(run) == "succeeded", run
+        steps = [artifact.step for artifact in client.list_artifacts(run.name, kind="rollouts")]
+        client.promote_model(run.name, "pupil", force=True, reason="taught")
+        lineage = client.get_model("models/pupil").lineage
+    assert steps == [1, 2]
+    assert [step.teacher for step in lineage] == ["models/tutor@1"]
+    shown = run_command("runs", "rollouts", run.name, "--server", stack.address, "--json")
+    answers = [json.loads(line) for line in shown.out.splitlines()]
+    assert [answer["step"] for answer in answers] == [1, 1, 2, 2]
+    assert not any("reward" in answer for answer in answers)
