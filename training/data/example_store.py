@@ -155,7 +155,8 @@ class TaughtStore(StoredExamples):
     def _read(self, index: int) -> Example:
         example = self._examples[index]
         place = slice(int(self._ends[index]) - example.trained, int(self._ends[index]))
-        return replace(example, taught=TopTokens(*(values[place] for values in self._taught)))
+        taught = TopTokens(self._taught.tokens[place], self._taught.log_probs[place])
+        return replace(example, taught=taught)
 
 
 def trained_counts(examples: Sequence[Example]) -> NDArray[np.int64]:

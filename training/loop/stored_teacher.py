@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -201,10 +202,11 @@ class _Program:
             decoder = self.teacher.decoder(weights)
             hidden = BoundModel(decoder, None, remat=False, by_block=False).hidden(rows)
             # A row at a time: logits of all rows may be larger than all else.
-            return jax.lax.map(
+            top: tuple[jax.Array, jax.Array] = jax.lax.map(
                 lambda row: top_tokens(decoder.logits(row)[..., : self.vocabulary], self.top_k),
                 hidden,
             )
+            return top
 
 
 def _computed(program: _Program, stores: dict[str, ExampleStore], observer: Observer) -> Arrays:
@@ -259,7 +261,7 @@ def _read(path: Path, stores: dict[str, ExampleStore], top_k: int) -> Arrays | N
         arrays: Arrays = load_file(str(path))
     except (OSError, SafetensorError):
         return None
-    expected = {}
+    expected: dict[str, tuple[Any, tuple[int, ...]]] = {}
     for part, examples in stores.items():
         count = int(trained_counts(examples).sum())
         tokens, log_probs = _names(part)
