@@ -113,8 +113,10 @@ def top_tokens(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 def _rest(scores: jax.Array, tokens: jax.Array) -> jax.Array:
     """Return the logarithm of the sum of exp(scores) over all but some tokens, [..., 1]."""
-    others = jnp.put_along_axis(jnp.ones(scores.shape, bool), tokens, False, axis=-1, inplace=False)
-    rest: Any = jax.nn.logsumexp(scores, axis=-1, keepdims=True, where=others)
+    is_other = jnp.put_along_axis(
+        jnp.ones(scores.shape, bool), tokens, False, axis=-1, inplace=False
+    )
+    rest: Any = jax.nn.logsumexp(scores, axis=-1, keepdims=True, where=is_other)
     return jnp.asarray(rest)
 
 

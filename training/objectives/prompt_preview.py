@@ -18,7 +18,7 @@ from training.objectives.prompts import encode_prompts, prompt_tokens
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Prompt:
     """A prompt as the model reads it."""
 
     eval_item: EvalItem
@@ -50,11 +50,11 @@ class PromptPreview:
         """
         marks = COLOURS if in_colour else BRACKETS
         answer = f"{marks.begin}answer{marks.end}"
-        for shown in self._shown(most):
-            yield f"── {visible(shown.eval_item.id)}: {', '.join(self._facts(shown))}"
-            yield visible(self._chat.written(shown.tokens)) + answer
+        for prompt in self._first_prompts(most):
+            yield f"── {visible(prompt.eval_item.id)}: {', '.join(self._facts(prompt))}"
+            yield visible(self._chat.written(prompt.tokens)) + answer
             yield "── token ids"
-            yield " ".join(map(str, shown.tokens))
+            yield " ".join(map(str, prompt.tokens))
             yield ""
         yield from self._totals_lines()
 
@@ -62,13 +62,13 @@ class PromptPreview:
         """Return the first ``most`` prompts and the totals as plain data; errors as above."""
         prompts = [
             {
-                "id": shown.eval_item.id,
-                "text": self._chat.written(shown.tokens),
-                "tokens": shown.tokens,
-                "length": len(shown.tokens),
-                "expected_answers": shown.eval_item.answers,
+                "id": prompt.eval_item.id,
+                "text": self._chat.written(prompt.tokens),
+                "tokens": prompt.tokens,
+                "length": len(prompt.tokens),
+                "expected_answers": prompt.eval_item.answers,
             }
-            for shown in self._shown(most)
+            for prompt in self._first_prompts(most)
         ]
         totals = {
             "prompts": self._totals.examples,
@@ -90,7 +90,7 @@ class PromptPreview:
         """
         encode_prompts(self._records, self._chat, self._train)
 
-    def _shown(self, most: int) -> Iterator[_Shown]:
+    def _first_prompts(self, most: int) -> Iterator[_Prompt]:
         """Yield the first prompts, and count all."""
         for eval_item in eval_items(self._records):
             try:
@@ -103,14 +103,14 @@ class PromptPreview:
             self._totals.lengths.append(len(tokens))
             self._totals.overlong += len(tokens) > self._totals.max_length
             if self._totals.examples <= most:
-                yield _Shown(eval_item, tokens)
+                yield _Prompt(eval_item, tokens)
 
-    def _facts(self, shown: _Shown) -> Iterator[str]:
-        yield pluralize(len(shown.tokens), "token")
-        if len(shown.tokens) > self._totals.max_length:
+    def _facts(self, prompt: _Prompt) -> Iterator[str]:
+        yield pluralize(len(prompt.tokens), "token")
+        if len(prompt.tokens) > self._totals.max_length:
             yield f"longer than the {self._totals.max_length} that a prompt may have"
         if self._train.grpo is not None:
-            answers = shown.eval_item.answers
+            answers = prompt.eval_item.answers
             yield (
                 f"expected {visible(' or '.join(map(repr, answers)))}"
                 if answers
