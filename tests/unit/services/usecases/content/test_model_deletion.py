@@ -118,7 +118,7 @@ async def test_judging_models_are_used(driver: Driver) -> None:
 
 async def test_teachers_are_used(driver: Driver) -> None:
     train = {"max_steps": 1, "distill": {"teacher": "models/m@1"}}
-    await driver.create("taught", train=train)
+    await driver.create("taught", train=train, infer=None, judges=None)
     assert await dependents(driver, "models/m@1") == ["runs/taught"]
     await cancel_run(driver.context, CALLER, "taught")
     await delete(driver.context, "models/m@1")

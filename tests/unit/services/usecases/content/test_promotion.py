@@ -189,7 +189,13 @@ async def test_a_distillation_reads_the_version_of_its_teacher(driver: Driver) -
     unknown = {"max_steps": 10, "distill": {"teacher": "models/nope"}}
     with pytest.raises(NotFound, match="nope"):
         await driver.create("f", train=unknown, infer=None, judges=None)
-    steps, _ = await history_of(
-        driver.context, CALLER, await promoted(driver, "c", force=True, reason="x")
-    )
+
+
+async def test_lineage_names_teachers(driver: Driver) -> None:
+    await finish(driver, "a")
+    await promoted(driver, "a", force=True, reason="x")
+    train = {"max_steps": 10, "distill": {"teacher": "models/support"}}
+    await finish(driver, "b", b"b", train=train, infer=None, judges=None)
+    model = await promoted(driver, "b", force=True, reason="x")
+    steps, _ = await history_of(driver.context, CALLER, model)
     assert [lineage_to_proto(step).teacher for step in steps] == ["models/support@1"]
