@@ -182,8 +182,8 @@ def load(path: Path) -> OidcConfiguration:
         return OidcConfiguration.model_validate(document)
     except ValidationError as error:
         problems = "; ".join(
-            ": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"])))
-            for item in error.errors()[:10]
+            ": ".join(filter(None, (".".join(map(str, detail["loc"])), detail["msg"])))
+            for detail in error.errors()[:10]
         )
         raise ValueError(f"TAILRACE_OIDC_FILE: {path}: {problems}") from error
     except ValueError as error:

@@ -88,7 +88,7 @@ def wait(
     form = {"grant_type": _GRANT, "device_code": login.device_code}
     while True:
         if time.monotonic() + interval > deadline:
-            raise LoginError("nobody logged in before the code expired", "expired_token")
+            raise LoginError("the code expired before a login", "expired_token")
         sleep(interval)
         try:
             return request_tokens(provider, app, web, form)

@@ -70,9 +70,9 @@ class Web:
             WebError: The URL is not https, or no JSON object came within the bounds.
         """
         self.check(url)
-        data = urllib.parse.urlencode(form).encode()
+        content = urllib.parse.urlencode(form).encode()
         own = {"Content-Type": _FORM, **(headers or {})}
-        return self._send(urllib.request.Request(url, data, own))  # noqa: S310
+        return self._send(urllib.request.Request(url, content, own))  # noqa: S310
 
     def check(self, url: str) -> None:
         """Raise ``WebError`` unless a URL may be requested."""
@@ -153,7 +153,7 @@ class Web:
 class _Alarm:
     """End of the time for a response's header.
 
-    The timeout of a socket starts anew with each byte, so that a header could take forever.
+    The timeout of a socket starts again with each byte, so that a header could take forever.
     """
 
     def __init__(self) -> None:

@@ -88,7 +88,7 @@ async def end_session(context: Context, identity: Identity, session_id: str) -> 
 
     Raises:
         FailedPrecondition: No session is named, and the credential is none (NOT_A_SESSION).
-        NotFound: There is no such session, or it is another's and the holder is no administrator.
+        NotFound: There is no such session, or it is another's and the holder is not an admin.
     """
     if not session_id and not identity.is_session:
         raise FailedPrecondition(

@@ -50,7 +50,7 @@ async def find(conn: AsyncConnection, token_ids: Collection[str]) -> dict[str, T
 
 
 async def lock(conn: AsyncConnection, token_id: str) -> Token | None:
-    """Return a token, which nobody else changes until the end of the transaction."""
+    """Return a token, which no other transaction changes until the end of the transaction."""
     query = _SELECT.where(tokens.c.token_id == token_id).with_for_update()
     row = (await conn.execute(query)).mappings().one_or_none()
     return None if row is None else _token(row)
