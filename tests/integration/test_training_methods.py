@@ -83,7 +83,7 @@ def test_a_run_learns_from_rewards_and_publishes_its_rollouts(stack: Stack, tmp_
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)
-def test_a_promoted_model_teaches_another(stack: Stack) -> None:
+def test_a_promoted_model_teaches_another(stack: Stack, tmp_path: Path) -> None:
     with stack.client() as client:
         source = until_terminal(client, client.create_run(train_only(10)).name, 240)
         client.promote_model(source.name, "tutor", force=True, reason="a teacher")
@@ -111,3 +111,6 @@ def test_a_promoted_model_teaches_another(stack: Stack) -> None:
     answers = [json.loads(line) for line in shown.out.splitlines()]
     assert [answer["step"] for answer in answers] == [1, 1, 2, 2]
     assert not any("reward" in answer for answer in answers)
+    page = tmp_path / "report.html"
+    run_command("runs", "report", run.name, "--output", str(page), "--server", stack.address)
+    assert "<h2>Sampled answers</h2>" in page.read_text()
