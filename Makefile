@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos recipes lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
+.PHONY: help demo test fuzz chaos recipes lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ TEST_PROCESSES = $(shell $(BIN)/python -c 'import os; print(min(4, 2 * (os.cpu_c
 
 test: $(VENV)/.installed-dev ## Runs every test.
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
+
+fuzz: $(VENV)/.installed-dev ## 100,000 random calls over all methods from a SEED, and random input of every parser.
+	$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## The whole fault matrix then ROUNDS of four random faults of a SEED, audited; takes hours.
 	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
