@@ -111,7 +111,11 @@ class ControlPlane:
         oidc = load_oidc(settings.oidc_file) if settings.oidc_file is not None else None
         self._oidc = Verifier(oidc) if oidc is not None else None
         self.metrics = Metrics()
-        self._broker = Broker(settings.broker_url, timeout=settings.publish_timeout_seconds)
+        self._broker = Broker(
+            settings.broker_url,
+            timeout=settings.publish_timeout_seconds,
+            files=settings.broker_files,
+        )
         # The stubs lack the asyncio flavour.
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._health_monitor = HealthMonitor(self.context, self._broker, self._health, self.metrics)

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tailrace.access import is_loopback
+from tailrace.broker_tls import broker_tls
 from tailrace.formats.limits import EVENTS_BYTES
 from tailrace.formats.service_url import broker_url, database_url
 from tailrace.tls_files import TlsFiles
@@ -29,7 +30,15 @@ class Settings(BaseSettings):
     """Prepared statements on PostgreSQL; turn off behind a pooler such as pgbouncer, as
     ``?pgbouncer=true`` in the URL does, too."""
     broker_url: str = "redis://127.0.0.1:6389/0"
-    """Broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
+    """Broker: ``amqp://…`` or ``amqps://…`` (RabbitMQ), ``redis://…`` or ``rediss://…`` (Valkey);
+    the schemes with an s use TLS."""
+    broker_ca_file: Path | None = None
+    """PEM file with the authorities that vouch for an ``amqps://`` or ``rediss://`` broker; unset
+    for those of the system. The certificate must name the URL's host."""
+    broker_cert_file: Path | None = None
+    """PEM file with the client's certificate, for a broker that requires one."""
+    broker_key_file: Path | None = None
+    """PEM file with its private key, mode 0600."""
     data_dir: Path = Path("./.tailrace")
     """Folder of the stored blobs."""
     worker_token_file: Path | None = None
@@ -131,6 +140,11 @@ class Settings(BaseSettings):
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
 
+    @field_validator("broker_ca_file", "broker_cert_file", "broker_key_file", mode="before")
+    @classmethod
+    def _unset_if_empty(cls, value: object) -> object:
+        return value or None
+
     @field_validator("database_url")
     @classmethod
     def _database_url(cls, value: str) -> str:
@@ -158,6 +172,11 @@ class Settings(BaseSettings):
                 "TAILRACE_HEARTBEAT_SECONDS must be at most half of TAILRACE_LEASE_SECONDS: one "
                 "lost message would cost the lease"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _broker_files_fit_the_url(self) -> Self:
+        broker_tls(self.broker_url, self.broker_files)
         return self
 
     @model_validator(mode="after")
@@ -204,6 +223,11 @@ class Settings(BaseSettings):
         if self.tls_cert_file is None:
             return None
         return TlsFiles(None, self.tls_cert_file, self.tls_key_file)
+
+    @property
+    def broker_files(self) -> TlsFiles:
+        """TLS files of the connection to the broker."""
+        return TlsFiles(self.broker_ca_file, self.broker_cert_file, self.broker_key_file)
 
     @property
     def worker_tls(self) -> TlsFiles | None:

@@ -21,7 +21,15 @@ def session_folder(base: Path) -> Path:
 class Stack:
     """Processes started from this checkout, each in a session of its own."""
 
-    def __init__(self, folder: Path, database_url: str, broker_url: str, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        broker_url: str,
+        *,
+        worker_broker_url: str = "",
+        **settings: str,
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -34,6 +42,9 @@ class Stack:
         name, key = self.judge_key
         keys.write_text(json.dumps({name: {"host": f"127.0.0.1:{self.judge_port}", "key": key}}))
         self.broker_url = broker_url
+        self.flower_broker_url = broker_url
+        """The broker's URL for Flower, which may have a user of its own."""
+        self._worker_broker_url = worker_broker_url or broker_url
         self.server: Process | None = None
         self.workers: list[Process] = []
         self._started = 0
@@ -75,6 +86,7 @@ class Stack:
         env = self.env | {
             "TAILRACE_WORKER_NAME": name,
             "TAILRACE_WORK_DIR": str(self.folder / name),
+            "TAILRACE_BROKER_URL": self._worker_broker_url,
             **{f"TAILRACE_{key.upper()}": value for key, value in settings.items()},
         }
         process = Process(

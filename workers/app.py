@@ -11,6 +11,7 @@ from billiard import semaphore_tracker
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
+from tailrace.broker_tls import broker_tls
 from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
 from workers import logs
 from workers.backoff import POLICY
@@ -88,6 +89,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "interval_max": POLICY.maximum_seconds,
         },
         "broker_transport_options": _transport_options(settings.broker_url),
+        "broker_use_ssl": broker_tls(settings.broker_url, settings.broker_files) or False,
         "broker_connection_timeout": 10.0,
         "broker_connection_retry": True,
         "broker_connection_retry_on_startup": True,

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.access import Access
+from tailrace.broker_tls import broker_tls
 from tailrace.channel import DEFAULT_SERVER, server_address
 from tailrace.formats.endpoint_access import read_place
 from tailrace.formats.limits import MAX_SLOTS
@@ -73,7 +74,15 @@ class Settings(BaseSettings):
     """File with the worker token that the control plane created, mode 0600; read again after
     changes."""
     broker_url: str = "redis://127.0.0.1:6389/0"
-    """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
+    """Celery broker: ``amqp://…`` or ``amqps://…`` (RabbitMQ), ``redis://…`` or ``rediss://…``
+    (Valkey); the schemes with an s use TLS."""
+    broker_ca_file: Path | None = None
+    """PEM file with the authorities that vouch for an ``amqps://`` or ``rediss://`` broker; unset
+    for those of the system. The certificate must name the URL's host."""
+    broker_cert_file: Path | None = None
+    """PEM file with the client's certificate, for a broker that requires one."""
+    broker_key_file: Path | None = None
+    """PEM file with its private key, mode 0600."""
     pools: Annotated[tuple[str, ...], NoDecode] = ("cpu",)
     """Pools that the worker serves, separated by commas."""
     worker_name: str = ""
@@ -144,7 +153,15 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("ca_file", "cert_file", "key_file", mode="before")
+    @field_validator(
+        "ca_file",
+        "cert_file",
+        "key_file",
+        "broker_ca_file",
+        "broker_cert_file",
+        "broker_key_file",
+        mode="before",
+    )
     @classmethod
     def _unset_if_empty(cls, value: object) -> object:
         return value or None
@@ -211,6 +228,11 @@ class Settings(BaseSettings):
             raise ValueError("TAILRACE_CERT_FILE and TAILRACE_KEY_FILE must be set together")
         return self
 
+    @model_validator(mode="after")
+    def _broker_files_fit_the_url(self) -> Self:
+        broker_tls(self.broker_url, self.broker_files)
+        return self
+
     def access(self, token: WorkerToken) -> Access:
         """Return the access to the control plane."""
         files = TlsFiles(self.ca_file, self.cert_file, self.key_file)
@@ -222,6 +244,11 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, Any]:
         """Return the settings that may be shown to anyone, as plain data."""
         return self.model_dump(mode="json", include=set(_PUBLIC))
+
+    @property
+    def broker_files(self) -> TlsFiles:
+        """TLS files of the connection to the broker."""
+        return TlsFiles(self.broker_ca_file, self.broker_cert_file, self.broker_key_file)
 
     @property
     def resource_name(self) -> str:

@@ -2,8 +2,10 @@
 
 The broker's URL comes from TAILRACE_BROKER_URL and the login from FLOWER_BASIC_AUTH
 (`user:password`, several separated by commas), so that neither shows in a process list. It does not
-start without a login. FLOWER_BROKER_API names RabbitMQ's management API for the tab "Broker":
-`http://user:password@host:15672/api/`; Valkey needs none.
+start without a login. TAILRACE_BROKER_CA_FILE names the authorities of a broker with TLS.
+FLOWER_BROKER_API names RabbitMQ's management API for the tab "Broker":
+`http://user:password@host:15672/api/`; Valkey needs none. With https it trusts the authorities of
+SSL_CERT_FILE.
 """
 
 import os
@@ -12,12 +14,17 @@ from celery import current_app
 from flower.views.monitor import Metrics
 from tornado.web import authenticated
 
+from tailrace.broker_tls import broker_tls, named_files
+from tailrace.formats.service_url import broker_url
+
 if ":" not in os.environ.get("FLOWER_BASIC_AUTH", ""):
     raise SystemExit("flower: set FLOWER_BASIC_AUTH to user:password")
 if not os.environ.get("TAILRACE_BROKER_URL"):
     raise SystemExit("flower: set TAILRACE_BROKER_URL to the broker's URL")
 
-current_app.conf.broker_url = os.environ["TAILRACE_BROKER_URL"]
+_url = broker_url(os.environ["TAILRACE_BROKER_URL"])
+current_app.conf.broker_url = _url
+current_app.conf.broker_use_ssl = broker_tls(_url, named_files(os.environ)) or False
 
 basic_auth = os.environ["FLOWER_BASIC_AUTH"].split(",")
 db = os.environ.get("FLOWER_DB", "flower.db")

@@ -15,6 +15,7 @@ from celery import Celery
 
 from services.domain.stage import Stage
 from services.runtime.celery_events import CeleryEvent
+from tailrace.broker_tls import broker_tls
 from tailrace.formats.broker import BLOCKED, BrokerProblem, broker_problem, is_amqp
 from tailrace.formats.dispatch import (
     EXCHANGE,
@@ -24,6 +25,7 @@ from tailrace.formats.dispatch import (
     task_arguments,
     task_name,
 )
+from tailrace.tls_files import TlsFiles
 
 # kombu claims to be typed, but its classes are not.
 _kombu: Any = kombu
@@ -32,6 +34,8 @@ T = TypeVar("T")
 
 _PROBE = "tailrace.probe"
 """Routing key of messages that only test a broker; on Valkey a key that expires."""
+
+_SYSTEM_TRUST = TlsFiles()
 
 DECLARED_SECONDS = 5.0
 """Time for which a declared queue is assumed to exist. A broker that loses it within that time
@@ -60,9 +64,15 @@ class BrokerError(Exception):
 
 
 class Broker:
-    """Publisher of chains over one connection, used by a dedicated thread."""
+    """Publisher of chains over one connection, used by a dedicated thread.
 
-    def __init__(self, url: str, *, timeout: float) -> None:
+    Args:
+        url: URL of RabbitMQ or Valkey.
+        timeout: Maximum time in seconds until the broker confirms a publication.
+        files: TLS files of a broker with TLS.
+    """
+
+    def __init__(self, url: str, *, timeout: float, files: TlsFiles = _SYSTEM_TRUST) -> None:
         self._url = url
         self._timeout = timeout
         self._blocked = False
@@ -78,6 +88,7 @@ class Broker:
             task_publish_retry=False,
             task_create_missing_queues=False,
             broker_connection_timeout=timeout,
+            broker_use_ssl=broker_tls(url, files) or False,
             broker_transport_options=self._transport_options(),
         )
         self._exchange = _kombu.Exchange(EXCHANGE, type="topic", durable=True)

@@ -57,8 +57,10 @@ def broker_problem(error: BaseException, url: str) -> BrokerProblem:
             path = unquote(urlsplit(url).path.removeprefix("/"))
             text = advice.format(place=place, path=path or "/")
             return BrokerProblem(text[:MAX_PROBLEM], configuration)
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        text = f"the certificate of the broker at {place} is not trusted: {causes[-1]}"
+    untrusted = [cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)]
+    if untrusted:
+        reason = untrusted[0].verify_message
+        text = f"the certificate of the broker at {place} is not trusted: {reason}"
         return BrokerProblem(text[:MAX_PROBLEM], configuration=True)
     kind = "RabbitMQ" if is_amqp(url) else "Valkey"
     reason = str(error).strip() or type(error).__name__

@@ -82,6 +82,11 @@ def broker_url(text: str) -> str:
     if not parts.hostname:
         raise ValueError(f"names no host; it looks like {_BROKER_FORMS}")
     _port(parts.netloc.rpartition("@")[2])
+    if any(name.startswith("ssl") for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+        raise ValueError(
+            "has options for TLS: remove them; amqps:// and rediss:// always verify the "
+            "certificate, and TAILRACE_BROKER_CA_FILE names its authority"
+        )
     number = parts.path.strip("/")
     if scheme.startswith("redis") and number and not number.isdigit():
         raise ValueError("must end in the number of a database, such as redis://HOST:PORT/0")

@@ -28,13 +28,22 @@ def stacks(request: pytest.FixtureRequest, base: pytest.TempPathFactory) -> Iter
         if kind == "embedded":
             broker = Valkey(folder)
             made.append(broker)
-            database_url, broker_url = f"sqlite+aiosqlite:///{folder}/tailrace.db", broker.url
+            stack = Stack(
+                folder, f"sqlite+aiosqlite:///{folder}/tailrace.db", broker.url, **settings
+            )
         else:
             postgres: Postgres = request.getfixturevalue("postgres")
             rabbitmq: RabbitMQ = request.getfixturevalue("rabbitmq")
             # Empty, not cloned: the server's own migration at its start is part of the test.
-            database_url, broker_url = postgres.url(postgres.create()), rabbitmq.fresh_vhost()
-        stack = Stack(folder, database_url, broker_url, **settings)
+            users = rabbitmq.users()
+            stack = Stack(
+                folder,
+                postgres.url(postgres.create()),
+                users.relay,
+                worker_broker_url=users.worker,
+                **settings,
+            )
+            stack.flower_broker_url = users.flower
         made.append(stack)
         return stack
 

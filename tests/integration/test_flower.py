@@ -85,7 +85,7 @@ def stack(request: pytest.FixtureRequest, stack_maker: MakeStack) -> Stack:
 @pytest.fixture
 def flower(stack: Stack, tmp_path: Path) -> Iterator[Flower]:
     """Flower on the stack's broker."""
-    flower = Flower(stack.broker_url, tmp_path)
+    flower = Flower(stack.flower_broker_url, tmp_path)
     yield flower
     flower.stop()
 

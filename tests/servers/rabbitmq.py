@@ -1,18 +1,40 @@
-"""A private RabbitMQ node that can be killed and restarted, also as root."""
+"""A private RabbitMQ node that can be killed and restarted, also as root.
+
+It listens in plaintext on 127.0.0.1, and with TLS by a certificate for ``localhost`` alone.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import runpy
 import secrets
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.parse import quote
 
+from tests.servers.certificates import write_tls
 from tests.servers.node import MissingServerError, Process, free_port, port_open, wait_until
 
 _BIN = Path("/usr/lib/rabbitmq/bin")
+_DEFINITIONS = Path(__file__).parents[2] / "deploy/rabbitmq/definitions.py"
 _HELP = "rabbitmq-server is not installed; get it with: apt-get install rabbitmq-server"
+
+
+@dataclasses.dataclass(frozen=True)
+class RabbitMQUsers:
+    """URLs of one virtual host, by user."""
+
+    relay: str
+    worker: str
+    flower: str
+    guest: str
+    """User who may do everything."""
 
 
 class RabbitMQ:
@@ -23,6 +45,9 @@ class RabbitMQ:
             raise MissingServerError(_HELP)
         self.folder = folder
         self.port = free_port()
+        self.tls_port = free_port()
+        self.files = write_tls(folder / "tls", "server", ("localhost",))
+        """The certificate for localhost, with its authority."""
         self.epmd_port = free_port()
         self.env = self._environment(free_port())
         self.process = self._start()
@@ -37,6 +62,24 @@ class RabbitMQ:
         self.ctl("add_vhost", name)
         self.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
         return self.url(name)
+
+    def users(self, *pools: str) -> RabbitMQUsers:
+        """The deployment's three users, on a new virtual host of their own."""
+        vhost = f"test-{secrets.token_hex(4)}"
+        names = ("relay", "worker", "flower")
+        passwords = {f"RABBITMQ_{name.upper()}_PASSWORD": "secret-of-tests" for name in names}
+        with mock.patch.dict(os.environ, passwords):
+            made: dict[str, Any] = runpy.run_path(str(_DEFINITIONS))["definitions"](
+                vhost, list(pools)
+            )
+        file = self.folder / f"{vhost}.json"
+        file.write_text(json.dumps(made))
+        self.ctl("import_definitions", str(file))
+        self.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+        return RabbitMQUsers(*(self._user_url(name, vhost) for name in names), self.url(vhost))
+
+    def _user_url(self, name: str, vhost: str) -> str:
+        return f"amqp://tailrace-{name}:secret-of-tests@127.0.0.1:{self.port}/{quote(vhost)}"
 
     def ctl(self, *args: str) -> str:
         """Run rabbitmqctl against this node; returns its output."""
@@ -70,7 +113,13 @@ class RabbitMQ:
     def _environment(self, dist_port: int) -> dict[str, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
         config, plugins = self.folder / "rabbitmq.conf", self.folder / "enabled_plugins"
-        config.write_text("log.console = false\n")
+        config.write_text(
+            "log.console = false\n"
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.cacertfile = {self.files.ca}\n"
+            f"ssl_options.certfile = {self.files.certificate}\n"
+            f"ssl_options.keyfile = {self.files.key}\n"
+        )
         plugins.write_text("[].\n")
         node = f"tailrace{secrets.token_hex(4)}@localhost"
         own = {

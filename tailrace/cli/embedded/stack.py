@@ -19,6 +19,7 @@ from typing import IO, Self
 from urllib.parse import quote
 
 from tailrace.access import INSECURE_VARIABLE, PLAINTEXT, is_loopback
+from tailrace.broker_tls import VARIABLES as BROKER_VARIABLES
 from tailrace.channel import DEFAULT_SERVER
 from tailrace.cli import exit_codes
 from tailrace.cli.embedded.broker import start_broker
@@ -257,6 +258,9 @@ class Stack:
         grace: float,
         cores: Sequence[int] = (),
     ) -> Child:
+        if self._broker_url is None:
+            # The embedded broker has no TLS.
+            env |= dict.fromkeys(BROKER_VARIABLES, "")
         return Child(name, [sys.executable, "-m", module], env, self._log(name), grace, cores)
 
     def _log(self, name: str) -> Path:

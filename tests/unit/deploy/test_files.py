@@ -27,9 +27,9 @@ UNITS = {
     "services": DEPLOY / "systemd/tailrace-control-plane.service",
     "workers": DEPLOY / "systemd/tailrace-worker.service",
 }
+PROGRAMS = {"control-plane": "services", "console": "console", "flower": "", "rabbitmq-users": ""}
 SETTINGS = {"services": ServerSettings, "workers": WorkerSettings, "console": ConsoleSettings}
 PREFIXES = {"console": "TAILRACE_CONSOLE_"}
-PROGRAMS = {"control-plane": "services", "console": "console", "flower": ""}
 CLIENT = {"TAILRACE_SERVER", "TAILRACE_INSECURE"}
 """Settings that the console has as a client."""
 
@@ -146,8 +146,10 @@ def test_what_compose_starts_waits_for_what_is_healthy() -> None:
     image_checks = (DEPLOY / "Dockerfile").read_text().count("HEALTHCHECK")
     assert (checked, image_checks) == ({"postgres", "rabbitmq"}, 4)
     for made in services.values():
-        for condition in made.get("depends_on", {}).values():
-            assert condition == {"condition": "service_healthy"}
+        for name, condition in made.get("depends_on", {}).items():
+            ends = name == "rabbitmq-users"
+            wanted = "service_completed_successfully" if ends else "service_healthy"
+            assert condition == {"condition": wanted}
 
 
 def test_the_broker_outwaits_the_longest_stage() -> None:
