@@ -97,7 +97,7 @@ class Certificates:
         self._version = version
         self._rejected = ()
         self._next_warning = 0.0
-        _log.info("certificate replaced", listener=self._listener, expires=_day(self._expiry))
+        _log.info("certificate replaced", listener=self._listener, expires=day(self._expiry))
 
     def _take_new(self) -> grpc.ServerCertificateConfiguration | None:
         """Return a configuration that gRPC has not seen; called before each handshake."""
@@ -110,7 +110,7 @@ class Certificates:
         expiry = _expiry(pem, str(self._files.certificate))
         if expiry <= time.time():
             raise CertificateExpiredError(
-                f"{self._files.certificate} has expired on {_day(expiry)}: replace it"
+                f"{self._files.certificate} has expired on {day(expiry)}: replace it"
             )
         self._expiry = expiry
         self._metrics.certificate_expiry.labels(self._listener).set(expiry)
@@ -127,7 +127,7 @@ class Certificates:
             "a certificate expires soon",
             listener=self._listener,
             file=str(self._files.certificate),
-            expires=_day(self._expiry),
+            expires=day(self._expiry),
         )
 
 
@@ -145,5 +145,6 @@ def _expiry(pem: Pem, file: str) -> float:
     return min(certificate.not_valid_after_utc.timestamp() for certificate in chain)
 
 
-def _day(seconds: float) -> str:
+def day(seconds: float) -> str:
+    """Return the date of a time in seconds since the epoch."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

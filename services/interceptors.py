@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,21 @@ import structlog
 from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
-from services.api.rpc import current_caller, current_identity
+from services.api.rpc import current_caller
 from services.call_quotas import CallQuotas
 from services.domain.errors import Code, DomainError, PermissionDenied
 from services.domain.lease import parse_token
 from services.domain.run import run_name
 from services.domain.scope import WORKER_LEASED
+from services.domain.stage import Attempt
+from services.domain.worker_binding import WorkerBinding
 from services.error_status import internal_status, status_of
 from services.metrics import Metrics
 from services.request_limits import check_request, parse_request
 from services.runtime.off_loop import run_off_loop
-from services.tokens import Tokens
+from services.tokens import OpenCall, sending
+from services.watched_calls import CallWatch
+from tailrace.v1 import stage_pb2
 from tailrace.worker_token import LEASE_HEADER
 
 _log = structlog.get_logger(__name__)
@@ -43,8 +47,11 @@ Continuation = Callable[
 
 Reader = Callable[[Any], Any]
 
-LeaseCheck = Callable[[str], Awaitable[object]]
-"""Function that raises ``LeaseLost`` for a token without a lease."""
+_WITH_WORKER = (stage_pb2.WorkerHeartbeatRequest, stage_pb2.AcquireStageRequest)
+"""Requests that name the worker that calls."""
+
+LeaseCheck = Callable[[str], Awaitable[Attempt]]
+"""Function that returns the attempt of a lease's token, and raises ``LeaseLost`` without one."""
 
 
 if TYPE_CHECKING:
@@ -58,14 +65,21 @@ class CallInterceptor(_Interceptor):
     """Wrapper of every API method; other methods, such as the health check, pass through.
 
     Requests are checked before their method runs: their size before they are parsed, their lease
-    before any other field is read, then the limits of all fields.
+    before any other field is read, then the limits of all fields. A worker's credential counts for
+    its own name, pools and leases.
+
+    Args:
+        metrics: Metrics of calls.
+        watch: Watch that ends calls early.
+        quotas: Quotas of calls and streams.
+        check_lease: See :data:`LeaseCheck`.
     """
 
     def __init__(
-        self, metrics: Metrics, tokens: Tokens, quotas: CallQuotas, check_lease: LeaseCheck
+        self, metrics: Metrics, watch: CallWatch, quotas: CallQuotas, check_lease: LeaseCheck
     ) -> None:
         self._metrics = metrics
-        self._tokens = tokens
+        self._watch = watch
         self._quotas = quotas
         self._check_lease = check_lease
         self._wrapped: dict[str, Any] = {}
@@ -127,10 +141,11 @@ class CallInterceptor(_Interceptor):
     def _stream(self, name: str, read: Reader, behaviour: Any) -> Any:
         async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
             request = read(raw)
-            async with self._around(name, request, context, stream=True):
+            async with self._around(name, request, context, stream=True) as open_calls:
                 with self._quotas.stream(current_caller()):
                     async for response in behaviour(await self._admit(request), context):
-                        yield response
+                        with sending(open_calls):
+                            yield response
 
         if not inspect.isasyncgenfunction(behaviour):
             raise TypeError(f"{name} must be an asynchronous generator")
@@ -171,6 +186,7 @@ class CallInterceptor(_Interceptor):
             return request
         await self._check_lease_of(request)
         await run_off_loop(request.ByteSize(), check_request, request)
+        _require_binding(request, current_caller().binding)
         return request
 
     async def _require_leased_run(self, request: Any, context: Any) -> None:
@@ -183,7 +199,7 @@ class CallInterceptor(_Interceptor):
         if not current_caller().is_worker or isinstance(request, DomainError):
             return
         text = dict(context.invocation_metadata()).get(LEASE_HEADER, "")
-        await self._check_lease(text)
+        await self._require_own_lease(text)
         lease = parse_token(text)
         if lease is None or request.parent != run_name(lease.task_id.run_uid):
             raise PermissionDenied(
@@ -201,30 +217,38 @@ class CallInterceptor(_Interceptor):
             raise request
         lease: str | None = getattr(request, "lease_token", None)
         if lease is not None and lease != checked_lease:
-            await self._check_lease(lease)
+            await self._require_own_lease(lease)
         return lease
+
+    async def _require_own_lease(self, text: str) -> None:
+        """Raise unless a lease is valid and the caller's credential may be that of its worker."""
+        attempt = await self._check_lease(text)
+        current_caller().binding.require_worker(attempt.worker_id)
 
     @asynccontextmanager
     async def _around(
         self, name: str, request: Any, context: Any, *, stream: bool = False
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Sequence[OpenCall]]:
         started = time.monotonic()
         code = "OK"
         if stream:
             self._metrics.open_streams.labels(name).inc()
-        with (
-            structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)),
-            self._tokens.watch(current_identity(), stream=stream) as open_call,
-        ):
+        open_calls: list[OpenCall] = []
+        with structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)):
             try:
-                yield
+                with self._watch.over(name, context, stream=stream) as open_calls:
+                    yield open_calls
             except DomainError as error:
                 code = error.code.name
                 self._metrics.count_refusal(error)
                 await context.abort_with_status(rpc_status.to_status(status_of(error)))
-            except (asyncio.CancelledError, GeneratorExit):
+            except GeneratorExit:
                 code = "CANCELLED"
-                if (refusal := open_call.refusal) is not None:
+                raise
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                refusal = next((call.refusal for call in open_calls if call.refusal), None)
+                if refusal is not None:
                     code = refusal.code.name
                     await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
                 raise
@@ -250,6 +274,22 @@ class CallInterceptor(_Interceptor):
         quiet = name.rpartition("/")[2].startswith(_QUIET) and code in ("OK", "CANCELLED")
         log = _log.debug if quiet else _log.info
         log("call", code=code, seconds=round(seconds, 4))
+
+
+def _require_binding(request: Any, binding: WorkerBinding) -> None:
+    """Raise ``PermissionDenied`` if a request names a worker or pool of another credential.
+
+    The use case reports a name that is missing.
+    """
+    if isinstance(request, stage_pb2.RegisterWorkerRequest):
+        binding.require_pools(request.pools)
+        worker_id = request.worker_id
+    elif isinstance(request, _WITH_WORKER):
+        worker_id = request.worker.removeprefix("workers/")
+    else:
+        return
+    if worker_id:
+        binding.require_worker(worker_id)
 
 
 def _subject(request: Any) -> dict[str, str]:

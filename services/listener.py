@@ -75,4 +75,6 @@ def _options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # New calls then need a new handshake; calls in progress finish on the old connection.
+        ("grpc.max_connection_age_ms", round(1000 * settings.max_stream_seconds)),
     ]

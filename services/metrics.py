@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from wsgiref.simple_server import WSGIServer
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.domain.errors import DomainError, QuotaExceeded, Unavailable
 from services.domain.quota import Quota
@@ -16,6 +16,8 @@ from services.domain.worker import WorkerState
 from services.storage.rows import capacity, runs, workers
 from services.storage.rows.access import quotas
 from services.usecases.context import Context
+from tailrace.metrics_server import MetricsServer
+from tailrace.tls_files import TlsFiles
 
 SAMPLE_SECONDS = 10.0
 """Seconds between readings of the database."""
@@ -38,7 +40,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._server: WSGIServer | None = None
+        self._server: MetricsServer | None = None
         registry = self.registry
         self.calls = Counter(
             "tailrace_rpc_calls", "Finished calls.", ["method", "code"], registry=registry
@@ -83,6 +85,12 @@ class Metrics:
             ["listener"],
             registry=registry,
         )
+        self.worker_certificate_expiry = Gauge(
+            "tailrace_worker_certificate_expiry_timestamp_seconds",
+            "Time at which the certificate with which a worker last called expires.",
+            ["worker"],
+            registry=registry,
+        )
         self.outbox = Gauge(
             "tailrace_outbox_depth",
             f"Queued stages that no worker has claimed. {SHARED}",
@@ -117,27 +125,37 @@ class Metrics:
         """Count the outcome for a stage that was due: first, repeated, failed or put_off."""
         self.publications.labels(result).inc()
 
-    async def serve(self, host: str, port: int) -> int:
+    async def serve(
+        self, host: str, port: int, *, tls: TlsFiles | None = None, token: Path | None = None
+    ) -> int:
         """Serve ``/metrics`` from a thread and return the port, which the system chooses for 0.
+
+        Args:
+            host: Address to listen on.
+            port: Port to listen on.
+            tls: See :class:`MetricsServer`, like the next one.
+            token: File with the token that clients must present.
 
         Raises:
             OSError: The port is taken; the message names the setting.
+            ValueError: A file cannot be used.
         """
         try:
-            server, _thread = await asyncio.to_thread(start_http_server, port, host, self.registry)
+            server = await asyncio.to_thread(
+                MetricsServer, self.registry, host, port, tls=tls, token=token
+            )
         except OSError as error:
             raise OSError(
                 f"TAILRACE_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose "
                 "another port, or stop the program that listens there"
             ) from error
         self._server = server
-        return server.server_port
+        return server.port
 
     async def close(self) -> None:
         """Stop serving."""
         if self._server is not None:
-            await asyncio.to_thread(self._server.shutdown)
-            self._server.server_close()
+            await asyncio.to_thread(self._server.close)
 
     async def sample(self, context: Context) -> None:
         """Read the gauges from the database until the shutdown."""

@@ -45,6 +45,8 @@ from services.storage.engine.migrate import migrate_database
 from services.tokens import Tokens
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import require_lease
+from services.watched_calls import CallWatch
+from services.worker_certificates import WorkerCertificates
 from tailrace.access import is_loopback
 from tailrace.v1 import (
     artifact_pb2,
@@ -123,6 +125,7 @@ class ControlPlane:
         self._tokens = Tokens(self.context)
         self._projects = Projects(self.context)
         self._quotas = CallQuotas(self.context)
+        self._worker_certificates = WorkerCertificates(self.context, self.metrics)
         self._listeners: list[Listener] = []
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
@@ -155,10 +158,16 @@ class ControlPlane:
         if require_broker:
             await self._health_monitor.require_broker()
         await self._report_health()
+        await self._worker_certificates.load()
         await self._listen()
         if self.settings.metrics_port is not None:
             host = self.settings.listen.rpartition(":")[0].strip("[]")
-            self.metrics_port = await self.metrics.serve(host, self.settings.metrics_port)
+            self.metrics_port = await self.metrics.serve(
+                host,
+                self.settings.metrics_port,
+                tls=self.settings.metrics_tls,
+                token=self.settings.metrics_token_file,
+            )
             _log.info("metrics", address=f"{host}:{self.metrics_port}")
         relay = Relay(self.context, self._broker, self.metrics.count_publication)
         reconciler = Reconciler(self.context)
@@ -168,6 +177,7 @@ class ControlPlane:
         self._start_loop("health", self._health_monitor.run)
         self._start_loop("tokens", self._tokens.run)
         self._start_loop("quotas", self._quotas.run)
+        self._start_loop("worker certificates", self._worker_certificates.run)
         self._start_loop("sweeper", Sweeper(self.context).run)
         return self.address
 
@@ -210,6 +220,12 @@ class ControlPlane:
         self._report_waivers()
 
     def _interceptors(self, admission: Admission) -> list[Any]:
+        is_for_workers = admission is Admission.WORKERS_ONLY
+        watch = CallWatch(
+            self._tokens,
+            self.settings.max_stream_seconds,
+            self._worker_certificates if is_for_workers else None,
+        )
         # Authentication first: the body of a refused call must not be read.
         return [
             AuthenticationInterceptor(
@@ -223,7 +239,7 @@ class ControlPlane:
                 tokens_required=self.settings.tokens_required,
             ),
             CallInterceptor(
-                self.metrics, self._tokens, self._quotas, partial(require_lease, self.context)
+                self.metrics, watch, self._quotas, partial(require_lease, self.context)
             ),
         ]
 

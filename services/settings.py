@@ -69,7 +69,14 @@ class Settings(BaseSettings):
     """True to listen beyond loopback without TLS, and without tokens unless ``require_tokens`` is
     set."""
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
-    """Port of Prometheus' ``/metrics``; unset serves none, 0 chooses a free one."""
+    """Port of Prometheus' ``/metrics``; unset serves none, 0 chooses a free one. It speaks TLS, by
+    the certificate of ``listen``, if that does."""
+    metrics_token_file: Path | None = None
+    """File with the bearer token that readers of ``/metrics`` must present, mode 0600; unset for
+    none."""
+    metrics_ca_file: Path | None = None
+    """PEM file with the authorities of which readers of ``/metrics`` must present a certificate;
+    unset for none. It needs TLS."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """Lowest severity that is logged."""
     shutdown_grace_seconds: float = Field(default=10.0, gt=0)
@@ -133,6 +140,9 @@ class Settings(BaseSettings):
     together; unset for no limit."""
     max_open_streams: int = Field(default=2000, ge=1)
     """Maximum number of open StreamLogs, StreamMetrics and WatchRun calls."""
+    max_stream_seconds: float = Field(default=3600.0, gt=0)
+    """Maximum age of a followed stream and of a connection, so that replaced certificates and
+    changed rights take effect. Clients and workers continue at their cursor."""
     max_open_uploads: int = Field(default=256, ge=1)
     """Maximum number of open uploads and imports."""
     upload_idle_seconds: float = Field(default=60.0, gt=0)
@@ -140,7 +150,14 @@ class Settings(BaseSettings):
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
 
-    @field_validator("broker_ca_file", "broker_cert_file", "broker_key_file", mode="before")
+    @field_validator(
+        "broker_ca_file",
+        "broker_cert_file",
+        "broker_key_file",
+        "metrics_ca_file",
+        "metrics_token_file",
+        mode="before",
+    )
     @classmethod
     def _unset_if_empty(cls, value: object) -> object:
         return value or None
@@ -185,6 +202,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TAILRACE_TLS_CERT_FILE and TAILRACE_TLS_KEY_FILE must be set together"
             )
+        if self.metrics_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("TAILRACE_METRICS_CA_FILE needs TAILRACE_TLS_CERT_FILE")
         if self.worker_bind is not None and None in (self.tls_cert_file, self.worker_ca_file):
             raise ValueError(
                 "TAILRACE_WORKER_BIND needs TAILRACE_TLS_CERT_FILE, TAILRACE_TLS_KEY_FILE and "
@@ -235,6 +254,13 @@ class Settings(BaseSettings):
         if self.worker_bind is None:
             return None
         return TlsFiles(self.worker_ca_file, self.tls_cert_file, self.tls_key_file)
+
+    @property
+    def metrics_tls(self) -> TlsFiles | None:
+        """Files of ``/metrics``; ``None`` for plaintext."""
+        if self.tls_cert_file is None:
+            return None
+        return TlsFiles(self.metrics_ca_file, self.tls_cert_file, self.tls_key_file)
 
     @property
     def token_file(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -30,18 +30,37 @@ _MAX_CACHED = 10_000
 
 
 class OpenCall:
-    """A stream that ends with its caller's credential."""
+    """A call that ends when its caller's credential is revoked, or at its largest age."""
 
     def __init__(self, task: asyncio.Task[object] | None) -> None:
         self._task = task
         self.refusal: DomainError | None = None
-        """Error of the call once the credential is no longer in force."""
+        """Error to report once the call must end."""
+        self.is_sending = False
+        """True while gRPC sends a message of the call."""
 
     def refuse(self, refusal: DomainError) -> None:
         """Interrupt the call; its handler then reports the error."""
         self.refusal = refusal
-        if self._task is not None:
+        # gRPC is not interrupted while it sends a message: the stream would end without a status.
+        if self._task is not None and not self.is_sending:
             self._task.cancel()
+
+
+@contextmanager
+def sending(calls: Sequence[OpenCall]) -> Iterator[None]:
+    """Put off the interruption of a call until its message is sent.
+
+    Raises:
+        DomainError: The call was refused meanwhile.
+    """
+    for call in calls:
+        call.is_sending = True
+    yield
+    for call in calls:
+        call.is_sending = False
+        if call.refusal is not None:
+            raise call.refusal
 
 
 class Tokens:

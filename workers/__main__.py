@@ -18,7 +18,7 @@ from celery.worker import state
 from pydantic import ValidationError
 
 from tailrace.access import AccessError
-from tailrace.errors import Unauthenticated
+from tailrace.errors import PermissionDenied, Unauthenticated
 from tailrace.formats.dispatch import node_name
 from tailrace.tls_files import TlsFilesError
 from tailrace.undumpable import forbid_reading
@@ -43,7 +43,7 @@ EXIT_REFUSED = os.EX_PROTOCOL
 """Exit status for a worker that the control plane refuses, for its protocol version, say (76)."""
 
 EXIT_NO_ACCESS = os.EX_NOPERM
-"""Exit status for a worker token that the control plane refuses (77)."""
+"""Exit status for a credential that the control plane refuses, or that is another worker's (77)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -102,7 +102,7 @@ def _serve(
             status = _consume(settings, slots, parent_socket, events, link)
         if heartbeat.refusal is not None:
             _log.error("the control plane refuses this worker", error=str(heartbeat.refusal))
-            no_access = isinstance(heartbeat.refusal, Unauthenticated)
+            no_access = isinstance(heartbeat.refusal, Unauthenticated | PermissionDenied)
             return EXIT_NO_ACCESS if no_access else EXIT_REFUSED
         return status
     finally:
@@ -115,12 +115,18 @@ def _serve_metrics(settings: Settings, metrics: WorkerMetrics, events: TaskEvent
 
     Raises:
         OSError: The port is taken.
+        ValueError: A file cannot be used.
     """
     if settings.worker_metrics_port is None:
         return
     events.on_event = metrics.count
     host = settings.worker_metrics_host
-    port = metrics.serve(host, settings.worker_metrics_port)
+    port = metrics.serve(
+        host,
+        settings.worker_metrics_port,
+        tls=settings.metrics_tls,
+        token=settings.worker_metrics_token_file,
+    )
     _log.info("metrics", address=f"{host}:{port}")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from tailrace.metrics_server import MetricsServer
+from tailrace.tls_files import TlsFiles
 from workers.broker_link import BrokerLink
 from workers.pool.parent_socket import ParentSocket
 
@@ -59,17 +62,26 @@ class WorkerMetrics:
         elif outcome is not None and "runtime" in event:
             self._seconds.labels(kind, outcome).observe(event["runtime"])
 
-    def serve(self, host: str, port: int) -> int:
+    def serve(
+        self, host: str, port: int, *, tls: TlsFiles | None = None, token: Path | None = None
+    ) -> int:
         """Serve ``/metrics`` from a thread; return the port, which the system chooses for 0.
+
+        Args:
+            host: Address to listen on.
+            port: Port to listen on.
+            tls: See :class:`MetricsServer`, like the next one.
+            token: File with the token that clients must present.
 
         Raises:
             OSError: The port is taken; the message names the setting.
+            ValueError: A file cannot be used.
         """
         try:
-            server, _thread = start_http_server(port, host, self.registry)
+            server = MetricsServer(self.registry, host, port, tls=tls, token=token)
         except OSError as error:
             raise OSError(
                 f"TAILRACE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; "
                 "choose another port, or end the process that listens there"
             ) from error
-        return int(server.server_port)
+        return server.port

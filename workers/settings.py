@@ -143,6 +143,16 @@ class Settings(BaseSettings):
     """Port of ``/metrics`` for Prometheus; unset disables it, 0 takes a free port."""
     worker_metrics_host: str = "127.0.0.1"
     """Address of ``/metrics``; ``0.0.0.0`` lets other hosts read it."""
+    worker_metrics_cert_file: Path | None = None
+    """PEM file with a server's certificate, for TLS on ``/metrics``; unset for plaintext."""
+    worker_metrics_key_file: Path | None = None
+    """PEM file with its private key, mode 0600."""
+    worker_metrics_ca_file: Path | None = None
+    """PEM file with the authorities of which readers of ``/metrics`` must present a certificate;
+    unset for none."""
+    worker_metrics_token_file: Path | None = None
+    """File with the bearer token that readers of ``/metrics`` must present, mode 0600; unset for
+    none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest severity in the worker's own log."""
 
@@ -160,6 +170,10 @@ class Settings(BaseSettings):
         "broker_ca_file",
         "broker_cert_file",
         "broker_key_file",
+        "worker_metrics_cert_file",
+        "worker_metrics_key_file",
+        "worker_metrics_ca_file",
+        "worker_metrics_token_file",
         mode="before",
     )
     @classmethod
@@ -226,6 +240,16 @@ class Settings(BaseSettings):
     def _certificate_is_complete(self) -> Self:
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("TAILRACE_CERT_FILE and TAILRACE_KEY_FILE must be set together")
+        certificate, key = self.worker_metrics_cert_file, self.worker_metrics_key_file
+        if (certificate is None) != (key is None):
+            raise ValueError(
+                "TAILRACE_WORKER_METRICS_CERT_FILE and TAILRACE_WORKER_METRICS_KEY_FILE must be "
+                "set together"
+            )
+        if self.worker_metrics_ca_file is not None and certificate is None:
+            raise ValueError(
+                "TAILRACE_WORKER_METRICS_CA_FILE needs TAILRACE_WORKER_METRICS_CERT_FILE"
+            )
         return self
 
     @model_validator(mode="after")
@@ -244,6 +268,17 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, Any]:
         """Return the settings that may be shown to anyone, as plain data."""
         return self.model_dump(mode="json", include=set(_PUBLIC))
+
+    @property
+    def metrics_tls(self) -> TlsFiles | None:
+        """Files of ``/metrics``; ``None`` for plaintext."""
+        if self.worker_metrics_cert_file is None:
+            return None
+        return TlsFiles(
+            self.worker_metrics_ca_file,
+            self.worker_metrics_cert_file,
+            self.worker_metrics_key_file,
+        )
 
     @property
     def broker_files(self) -> TlsFiles:

@@ -271,6 +271,11 @@ CALLS: dict[str, Reason] = {
 """Reasons of failed calls of clients."""
 
 WORKER_CALLS: dict[str, Reason] = {
+    "STREAM_AGED": Reason(
+        "UNAVAILABLE",
+        "The stream has been open for TAILRACE_MAX_STREAM_SECONDS.",
+        "Nothing: SDK, command line and workers continue at their cursor.",
+    ),
     "TOKEN_MISSING": Reason(
         "UNAUTHENTICATED",
         "The control plane requires a token, and the call carried none.",
@@ -301,8 +306,19 @@ WORKER_CALLS: dict[str, Reason] = {
     ),
     "WORKER_CERTIFICATE": Reason(
         "UNAUTHENTICATED",
-        "This control plane has a separate listener for workers.",
+        "This control plane has a separate listener for workers, or the certificate names none.",
         "Set `TAILRACE_SERVER` to its `TAILRACE_WORKER_BIND`, and the worker's TLS files.",
+    ),
+    "CERTIFICATE_REVOKED": Reason(
+        "UNAUTHENTICATED",
+        "The worker's certificate was made before an administrator revoked those of its name.",
+        "Make a new one with `tailrace certs worker`.",
+    ),
+    "WORKER_BINDING": Reason(
+        "PERMISSION_DENIED",
+        "The worker's certificate or token belongs to another worker, or does not include a pool.",
+        "Set [`TAILRACE_WORKER_NAME` and `TAILRACE_POOLS`](configuration.md#worker) to those of "
+        "the credential, or use another.",
     ),
     "WORKER_TOKEN": Reason(
         "UNAUTHENTICATED",

@@ -17,7 +17,7 @@ from services.api.convert.stage import (
 )
 from services.api.convert.values import duration, text
 from services.api.convert.worker import register_from_proto
-from services.api.rpc import Rpc
+from services.api.rpc import Rpc, current_caller
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
 from services.domain.worker import parse_worker_name, worker_name
@@ -112,7 +112,8 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         self, request: stage_pb2.ConfirmDispatchRequest, context: Rpc
     ) -> stage_pb2.ConfirmDispatchResponse:
         """Record that the worker's chain has published the next stage."""
-        await confirm_dispatch(self._context, request.task_id)
+        worker_id = current_caller().binding.worker_id
+        await confirm_dispatch(self._context, request.task_id, worker_id)
         return stage_pb2.ConfirmDispatchResponse()
 
     async def CompleteStage(

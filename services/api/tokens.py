@@ -7,6 +7,7 @@ from services.api.convert.values import time
 from services.api.rpc import Rpc, current_caller
 from services.domain.scope import IN_ALL
 from services.domain.token import ALL_PROJECTS, parse_token_name
+from services.domain.worker import parse_worker_name
 from services.usecases.access import tokens
 from services.usecases.context import Context
 from tailrace.v1 import token_pb2, token_pb2_grpc
@@ -31,6 +32,8 @@ class TokenServicer(token_pb2_grpc.TokenServiceServicer):
             description=message.description,
             scopes=scopes,
             expire_time=time(message.expire_time, "token.expire_time") if expires else None,
+            worker_id=parse_worker_name(message.worker, "token.worker") if message.worker else "",
+            pools=list(message.pools),
         )
         return token_pb2.CreateTokenResponse(token=token_to_proto(token), secret=secret)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from services.api.convert.values import timestamp
 from services.api.convert.worker import pools_to_proto, worker_to_proto
 from services.api.rpc import Rpc
 from services.domain.worker import parse_worker_name
+from services.usecases.access.certificates import revoke_certificate
 from services.usecases.context import Context
 from services.usecases.fleet import workers
 from tailrace.v1 import worker_pb2, worker_pb2_grpc
@@ -57,6 +59,14 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
         """Remove a worker that is offline."""
         await workers.forget_worker(self._context, parse_worker_name(request.name, "name"))
         return worker_pb2.ForgetWorkerResponse()
+
+    async def RevokeWorkerCertificate(
+        self, request: worker_pb2.RevokeWorkerCertificateRequest, context: Rpc
+    ) -> worker_pb2.RevokeWorkerCertificateResponse:
+        """Refuse the certificates of a worker that were made until now."""
+        worker_id = parse_worker_name(request.name, "name")
+        revoke_time = await revoke_certificate(self._context, worker_id)
+        return worker_pb2.RevokeWorkerCertificateResponse(revoke_time=timestamp(revoke_time))
 
     async def ListPools(
         self, request: worker_pb2.ListPoolsRequest, context: Rpc

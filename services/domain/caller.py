@@ -8,6 +8,7 @@ from datetime import datetime
 
 from services.domain.errors import NotFound
 from services.domain.scope import CLIENT_SCOPES, Role, Scope, role_of
+from services.domain.worker_binding import ANY_WORKER, WorkerBinding
 
 DEFAULT_PROJECT = "default"
 """Project of clients that name none, and of the fleet, which serves all projects."""
@@ -28,6 +29,8 @@ class Caller:
     """Id of the caller's API token; empty for the worker token and for callers without a token."""
     subject: str = LOCAL
     """Who calls: ``token:ID``, ``oidc:ISSUER#SUB``, ``worker:NAME``, or :data:`LOCAL`."""
+    binding: WorkerBinding = ANY_WORKER
+    """Name and pools of a worker's credential."""
 
     @property
     def role(self) -> Role | None:
@@ -65,6 +68,8 @@ class Identity:
     """Nonce of the login that the OpenID provider's token is from; empty for none."""
     is_id_token: bool = False
     """True for an ID token that only makes a session: its audience is a console."""
+    binding: WorkerBinding = ANY_WORKER
+    """See :attr:`Caller.binding`."""
 
     @property
     def is_anonymous(self) -> bool:
@@ -87,13 +92,13 @@ class Identity:
         scopes = self.scopes | (role.scopes if role else frozenset())
         if not scopes:
             raise unknown_project(chosen)
-        return Caller(chosen, scopes, self.token_id, self.subject)
+        return Caller(chosen, scopes, self.token_id, self.subject, self.binding)
 
     def caller_anywhere(self) -> Caller:
         """Return the caller of a method that concerns no project, with the rights of all."""
         roles = (role.scopes for role in self.roles.values())
         scopes = self.scopes.union(*roles)
-        return Caller(DEFAULT_PROJECT, scopes, self.token_id, self.subject)
+        return Caller(DEFAULT_PROJECT, scopes, self.token_id, self.subject, self.binding)
 
 
 def unknown_project(project: str) -> NotFound:

@@ -109,6 +109,7 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "FleetService/DrainWorker": _A,
     "FleetService/UndrainWorker": _A,
     "FleetService/ForgetWorker": _A,
+    "FleetService/RevokeWorkerCertificate": _A,
     "FleetService/ListPools": _R,
     "TokenService/CreateToken": _A,
     "TokenService/ListTokens": _A,

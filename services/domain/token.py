@@ -13,6 +13,7 @@ from datetime import datetime
 from services.domain.caller import Identity
 from services.domain.errors import InvalidInput, Unauthenticated
 from services.domain.scope import Role, Scope, role_of
+from services.domain.worker_binding import ANY_WORKER, WorkerBinding
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Characters of an id: 32 that are not mistaken for one another."""
@@ -57,6 +58,10 @@ class Token:
     """Id of the API token for which a session stands; empty if it stands for another credential."""
     roles: Mapping[str, Role] = field(default_factory=dict)
     """Roles by project of a session."""
+    worker_id: str = ""
+    """Worker that holds it, of a token with the scope WORKER."""
+    pools: tuple[str, ...] = ()
+    """Pools that the worker may serve, sorted."""
 
     @property
     def name(self) -> str:
@@ -94,7 +99,13 @@ class Token:
         subject = f"token:{self.token_id}"
         role = self.role
         if role is None:
-            return Identity(subject, scopes=frozenset(self.scopes), token_id=self.token_id)
+            binding = WorkerBinding(self.worker_id, frozenset(self.pools))
+            return Identity(
+                subject,
+                scopes=frozenset(self.scopes),
+                token_id=self.token_id,
+                binding=binding if self.worker_id else ANY_WORKER,
+            )
         return Identity(subject, {self.project: role}, token_id=self.token_id)
 
 

@@ -22,7 +22,7 @@ CA_DAYS = 3650
 """Days for which an authority is valid."""
 
 _CLOCK_SKEW = timedelta(minutes=5)
-"""Age of a new certificate, for hosts whose clocks are late."""
+"""Age of a new certificate of a server, for hosts whose clocks are late."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,28 @@ class Authority:
             raise ValueError(f"{key_file} is not the private key of {certificate_file}")
         return cls(certificate, key)
 
-    def issue(self, name: str, hosts: Sequence[str], days: int) -> tuple[bytes, bytes]:
+    def issue(
+        self, name: str, hosts: Sequence[str], days: int, units: Sequence[str] = ()
+    ) -> tuple[bytes, bytes]:
         """Return a new certificate and its private key, PEM.
 
         Args:
-            name: Common name: the identity of a client, a description for a server.
-            hosts: DNS names and addresses of a server; empty for a client's certificate.
+            name: Common name: the identity of a worker, a description for a server.
+            hosts: DNS names and addresses of a server; empty for a worker's certificate.
             days: Days for which it is valid, at most as long as the authority.
+            units: Organizational units: the pools of a worker.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (
-            _builder(_name(name), self.certificate.subject, key.public_key(), days)
+            _builder(
+                _name(name, units),
+                self.certificate.subject,
+                key.public_key(),
+                days,
+                # A worker's certificate must not look older than a revocation before it.
+                age=_CLOCK_SKEW if hosts else timedelta(),
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(sign_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -115,7 +125,11 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    days: int,
+    age: timedelta = _CLOCK_SKEW,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -124,7 +138,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_before(now - age)
         .not_valid_after(now + timedelta(days=days))
     )
 
@@ -143,8 +157,9 @@ def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _name(common_name: str, units: Sequence[str] = ()) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _general_name(host: str) -> x509.GeneralName:

@@ -63,6 +63,7 @@ class Rpcs:
     drain_worker = Method(workers.drain_worker)
     undrain_worker = Method(workers.undrain_worker)
     forget_worker = Method(workers.forget_worker)
+    revoke_worker_certificate = Method(workers.revoke_worker_certificate)
     list_pools = Method(workers.list_pools)
 
     get_quotas = Method(quotas.get_quotas)

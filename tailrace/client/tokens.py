@@ -14,7 +14,12 @@ _Stub = token_pb2_grpc.TokenServiceStub
 
 
 def create_token(
-    scopes: Sequence[str], *, description: str = "", expire_time: datetime | None = None
+    scopes: Sequence[str],
+    *,
+    description: str = "",
+    expire_time: datetime | None = None,
+    worker: str = "",
+    pools: Sequence[str] = (),
 ) -> Unary[token_pb2.CreateTokenResponse]:
     """Create an API token; its secret is in the response and nowhere else.
 
@@ -22,6 +27,8 @@ def create_token(
         scopes: Of ``read``, ``write``, ``admin`` and ``worker``, at least one.
         description: Who or what holds it.
         expire_time: Time from which it is refused, with a time zone (default: never).
+        worker: Worker that holds it; needed for the scope ``worker``.
+        pools: Pools that the worker may serve; needed for the scope ``worker``.
 
     Raises:
         InvalidArgument: A field is invalid.
@@ -29,7 +36,9 @@ def create_token(
     """
     # Numbers of an enum have separate types in the stubs.
     numbers: Any = [enum_number(token_pb2.TokenScope.DESCRIPTOR, scope) for scope in scopes]
-    token = token_pb2.Token(description=description, scopes=numbers)
+    token = token_pb2.Token(description=description, scopes=numbers, pools=pools)
+    if worker:
+        token.worker = resource("workers", worker)
     if expire_time is not None:
         token.expire_time.FromDatetime(expire_time)
     request = token_pb2.CreateTokenRequest(token=token)

@@ -67,6 +67,19 @@ def forget_worker(name: str) -> Unary[worker_pb2.ForgetWorkerResponse]:
     return Unary(lambda channel: _Stub(channel).ForgetWorker, request)
 
 
+def revoke_worker_certificate(
+    name: str,
+) -> Unary[worker_pb2.RevokeWorkerCertificateResponse]:
+    """Refuse all certificates of a worker that were made until now, within 10 seconds.
+
+    Raises:
+        InvalidArgument: The name is not that of a worker.
+        PermissionDenied: The caller is not an administrator.
+    """
+    request = worker_pb2.RevokeWorkerCertificateRequest(name=resource("workers", name))
+    return Unary(lambda channel: _Stub(channel).RevokeWorkerCertificate, request)
+
+
 def list_pools() -> Unary[worker_pb2.ListPoolsResponse]:
     """Return the pools that a worker serves or a stage waits for, sorted by name."""
     return Unary(lambda channel: _Stub(channel).ListPools, worker_pb2.ListPoolsRequest())

@@ -293,6 +293,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "DrainWorkerRequest": {"name": _NAME},
     "UndrainWorkerRequest": {"name": _NAME},
     "ForgetWorkerRequest": {"name": _NAME},
+    "RevokeWorkerCertificateRequest": {"name": _NAME},
     # ArtifactService
     "WriteRequest": {"resource_name": _TOKEN, "data": Bound(text=CHUNK_BYTES)},
     "QueryWriteStatusRequest": {"resource_name": _TOKEN},
@@ -335,7 +336,13 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "DeleteBaselineRequest": {"name": _NAME},
     # TokenService
     "CreateTokenRequest": {},
-    "Token": {"name": _NAME, "description": _DESCRIPTION, "scopes": Bound(count=8)},
+    "Token": {
+        "name": _NAME,
+        "description": _DESCRIPTION,
+        "scopes": Bound(count=8),
+        "worker": _NAME,
+        "pools": Bound(count=MAX_POOLS, text=MAX_NAME),
+    },
     "ListTokensRequest": {"page_token": _PAGE_TOKEN},
     "RevokeTokenRequest": {"name": _NAME},
     # SessionService

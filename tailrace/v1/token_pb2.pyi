@@ -35,7 +35,7 @@ class _TokenScopeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     TOKEN_SCOPE_ADMIN: _TokenScope.ValueType  # 3
     """WRITE, and manages workers and tokens."""
     TOKEN_SCOPE_WORKER: _TokenScope.ValueType  # 4
-    """Acts as a worker, as the worker token does; it includes no other scope."""
+    """Acts as one worker; it includes no other scope."""
 
 class TokenScope(_TokenScope, metaclass=_TokenScopeEnumTypeWrapper):
     """Right of a token."""
@@ -49,7 +49,7 @@ TOKEN_SCOPE_WRITE: TokenScope.ValueType  # 2
 TOKEN_SCOPE_ADMIN: TokenScope.ValueType  # 3
 """WRITE, and manages workers and tokens."""
 TOKEN_SCOPE_WORKER: TokenScope.ValueType  # 4
-"""Acts as a worker, as the worker token does; it includes no other scope."""
+"""Acts as one worker; it includes no other scope."""
 global___TokenScope = TokenScope
 
 @typing.final
@@ -65,10 +65,14 @@ class Token(google.protobuf.message.Message):
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     LAST_USED_TIME_FIELD_NUMBER: builtins.int
     REVOKE_TIME_FIELD_NUMBER: builtins.int
+    WORKER_FIELD_NUMBER: builtins.int
+    POOLS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`tokens/{token}`; the id is the second part of the secret `tr_{token}_…`."""
     description: builtins.str
     """Who or what holds it."""
+    worker: builtins.str
+    """`workers/{worker}` that holds it: the scope WORKER needs it, other scopes refuse it."""
     @property
     def scopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___TokenScope.ValueType]:
         """Scopes, at least one."""
@@ -89,6 +93,10 @@ class Token(google.protobuf.message.Message):
     def revoke_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time of its revocation; unset while it is in force."""
 
+    @property
+    def pools(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Pools that the worker may serve: the scope WORKER needs at least one."""
+
     def __init__(
         self,
         *,
@@ -99,9 +107,11 @@ class Token(google.protobuf.message.Message):
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         last_used_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         revoke_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        worker: builtins.str = ...,
+        pools: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "revoke_time", b"revoke_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "name", b"name", "revoke_time", b"revoke_time", "scopes", b"scopes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "name", b"name", "pools", b"pools", "revoke_time", b"revoke_time", "scopes", b"scopes", "worker", b"worker"]) -> None: ...
 
 global___Token = Token
 
@@ -114,7 +124,7 @@ class CreateTokenRequest(google.protobuf.message.Message):
     TOKEN_FIELD_NUMBER: builtins.int
     @property
     def token(self) -> global___Token:
-        """Token to create: description, scopes and expire_time are read."""
+        """Token to create: description, scopes, expire_time, worker and pools are read."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tailrace/v1/worker.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x03\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.tailrace.v1.WorkerState\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\r\n\x05pools\x18\x04 \x03(\t\x12 \n\x05slots\x18\x05 \x03(\x0b\x32\x11.tailrace.v1.Slot\x12\x33\n\x08versions\x18\x06 \x03(\x0b\x32!.tailrace.v1.Worker.VersionsEntry\x12\x18\n\x10protocol_version\x18\x07 \x01(\x05\x12\x31\n\rregister_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06judges\x18\n \x03(\x0b\x32\x1f.tailrace.v1.Worker.JudgesEntry\x12\x14\n\x0c\x62roker_error\x18\x0b \x01(\t\x12\x0f\n\x07\x64rained\x18\x0c \x01(\x08\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x04Slot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x0b\x61\x63\x63\x65lerator\x18\x02 \x01(\x0e\x32\x1c.tailrace.v1.AcceleratorType\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x05\x12\r\n\x05\x63ores\x18\x04 \x03(\x05\x12\r\n\x05stage\x18\x05 \x01(\t\x12\x12\n\nquarantine\x18\x06 \x01(\t\"\x7f\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x12\n\nbusy_slots\x18\x04 \x01(\x05\x12\x15\n\rqueued_stages\x18\x05 \x01(\x03\x12\x1e\n\x16workers_without_broker\x18\x06 \x01(\x05\" \n\x10GetWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x12\x44rainWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14UndrainWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13\x46orgetWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x46orgetWorkerResponse\"\x12\n\x10ListPoolsRequest\"5\n\x11ListPoolsResponse\x12 \n\x05pools\x18\x01 \x03(\x0b\x32\x11.tailrace.v1.Pool\"H\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"T\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.tailrace.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*y\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ONLINE\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x03*\x81\x01\n\x0f\x41\x63\x63\x65leratorType\x12 \n\x1c\x41\x43\x43\x45LERATOR_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_CPU\x10\x01\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_GPU\x10\x02\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_TPU\x10\x03\x32\xd0\x03\n\x0c\x46leetService\x12P\n\x0bListWorkers\x12\x1f.tailrace.v1.ListWorkersRequest\x1a .tailrace.v1.ListWorkersResponse\x12?\n\tGetWorker\x12\x1d.tailrace.v1.GetWorkerRequest\x1a\x13.tailrace.v1.Worker\x12\x43\n\x0b\x44rainWorker\x12\x1f.tailrace.v1.DrainWorkerRequest\x1a\x13.tailrace.v1.Worker\x12G\n\rUndrainWorker\x12!.tailrace.v1.UndrainWorkerRequest\x1a\x13.tailrace.v1.Worker\x12S\n\x0c\x46orgetWorker\x12 .tailrace.v1.ForgetWorkerRequest\x1a!.tailrace.v1.ForgetWorkerResponse\x12J\n\tListPools\x12\x1d.tailrace.v1.ListPoolsRequest\x1a\x1e.tailrace.v1.ListPoolsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tailrace/v1/worker.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x03\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.tailrace.v1.WorkerState\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\r\n\x05pools\x18\x04 \x03(\t\x12 \n\x05slots\x18\x05 \x03(\x0b\x32\x11.tailrace.v1.Slot\x12\x33\n\x08versions\x18\x06 \x03(\x0b\x32!.tailrace.v1.Worker.VersionsEntry\x12\x18\n\x10protocol_version\x18\x07 \x01(\x05\x12\x31\n\rregister_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06judges\x18\n \x03(\x0b\x32\x1f.tailrace.v1.Worker.JudgesEntry\x12\x14\n\x0c\x62roker_error\x18\x0b \x01(\t\x12\x0f\n\x07\x64rained\x18\x0c \x01(\x08\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x04Slot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x0b\x61\x63\x63\x65lerator\x18\x02 \x01(\x0e\x32\x1c.tailrace.v1.AcceleratorType\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x05\x12\r\n\x05\x63ores\x18\x04 \x03(\x05\x12\r\n\x05stage\x18\x05 \x01(\t\x12\x12\n\nquarantine\x18\x06 \x01(\t\"\x7f\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07workers\x18\x02 \x01(\x05\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x12\n\nbusy_slots\x18\x04 \x01(\x05\x12\x15\n\rqueued_stages\x18\x05 \x01(\x03\x12\x1e\n\x16workers_without_broker\x18\x06 \x01(\x05\" \n\x10GetWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x12\x44rainWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14UndrainWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13\x46orgetWorkerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x46orgetWorkerResponse\".\n\x1eRevokeWorkerCertificateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"R\n\x1fRevokeWorkerCertificateResponse\x12/\n\x0brevoke_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10ListPoolsRequest\"5\n\x11ListPoolsResponse\x12 \n\x05pools\x18\x01 \x03(\x0b\x32\x11.tailrace.v1.Pool\"H\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"T\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.tailrace.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*y\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ONLINE\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x03*\x81\x01\n\x0f\x41\x63\x63\x65leratorType\x12 \n\x1c\x41\x43\x43\x45LERATOR_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_CPU\x10\x01\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_GPU\x10\x02\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_TPU\x10\x03\x32\xc6\x04\n\x0c\x46leetService\x12P\n\x0bListWorkers\x12\x1f.tailrace.v1.ListWorkersRequest\x1a .tailrace.v1.ListWorkersResponse\x12?\n\tGetWorker\x12\x1d.tailrace.v1.GetWorkerRequest\x1a\x13.tailrace.v1.Worker\x12\x43\n\x0b\x44rainWorker\x12\x1f.tailrace.v1.DrainWorkerRequest\x1a\x13.tailrace.v1.Worker\x12G\n\rUndrainWorker\x12!.tailrace.v1.UndrainWorkerRequest\x1a\x13.tailrace.v1.Worker\x12S\n\x0c\x46orgetWorker\x12 .tailrace.v1.ForgetWorkerRequest\x1a!.tailrace.v1.ForgetWorkerResponse\x12t\n\x17RevokeWorkerCertificate\x12+.tailrace.v1.RevokeWorkerCertificateRequest\x1a,.tailrace.v1.RevokeWorkerCertificateResponse\x12J\n\tListPools\x12\x1d.tailrace.v1.ListPoolsRequest\x1a\x1e.tailrace.v1.ListPoolsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKER_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_WORKER_JUDGESENTRY']._loaded_options = None
   _globals['_WORKER_JUDGESENTRY']._serialized_options = b'8\001'
-  _globals['_WORKERSTATE']._serialized_start=1245
-  _globals['_WORKERSTATE']._serialized_end=1366
-  _globals['_ACCELERATORTYPE']._serialized_start=1369
-  _globals['_ACCELERATORTYPE']._serialized_end=1498
+  _globals['_WORKERSTATE']._serialized_start=1377
+  _globals['_WORKERSTATE']._serialized_end=1498
+  _globals['_ACCELERATORTYPE']._serialized_start=1501
+  _globals['_ACCELERATORTYPE']._serialized_end=1630
   _globals['_WORKER']._serialized_start=75
   _globals['_WORKER']._serialized_end=571
   _globals['_WORKER_VERSIONSENTRY']._serialized_start=477
@@ -60,14 +60,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FORGETWORKERREQUEST']._serialized_end=984
   _globals['_FORGETWORKERRESPONSE']._serialized_start=986
   _globals['_FORGETWORKERRESPONSE']._serialized_end=1008
-  _globals['_LISTPOOLSREQUEST']._serialized_start=1010
-  _globals['_LISTPOOLSREQUEST']._serialized_end=1028
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=1030
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=1083
-  _globals['_LISTWORKERSREQUEST']._serialized_start=1085
-  _globals['_LISTWORKERSREQUEST']._serialized_end=1157
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=1159
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=1243
-  _globals['_FLEETSERVICE']._serialized_start=1501
-  _globals['_FLEETSERVICE']._serialized_end=1965
+  _globals['_REVOKEWORKERCERTIFICATEREQUEST']._serialized_start=1010
+  _globals['_REVOKEWORKERCERTIFICATEREQUEST']._serialized_end=1056
+  _globals['_REVOKEWORKERCERTIFICATERESPONSE']._serialized_start=1058
+  _globals['_REVOKEWORKERCERTIFICATERESPONSE']._serialized_end=1140
+  _globals['_LISTPOOLSREQUEST']._serialized_start=1142
+  _globals['_LISTPOOLSREQUEST']._serialized_end=1160
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=1162
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=1215
+  _globals['_LISTWORKERSREQUEST']._serialized_start=1217
+  _globals['_LISTWORKERSREQUEST']._serialized_end=1289
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=1291
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=1375
+  _globals['_FLEETSERVICE']._serialized_start=1633
+  _globals['_FLEETSERVICE']._serialized_end=2215
 # @@protoc_insertion_point(module_scope)

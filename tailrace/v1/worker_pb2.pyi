@@ -352,6 +352,45 @@ class ForgetWorkerResponse(google.protobuf.message.Message):
 global___ForgetWorkerResponse = ForgetWorkerResponse
 
 @typing.final
+class RevokeWorkerCertificateRequest(google.protobuf.message.Message):
+    """Request of RevokeWorkerCertificate."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`workers/{worker}`, the common name of the certificates."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___RevokeWorkerCertificateRequest = RevokeWorkerCertificateRequest
+
+@typing.final
+class RevokeWorkerCertificateResponse(google.protobuf.message.Message):
+    """Response of RevokeWorkerCertificate."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REVOKE_TIME_FIELD_NUMBER: builtins.int
+    @property
+    def revoke_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Time until which certificates were made that are refused."""
+
+    def __init__(
+        self,
+        *,
+        revoke_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["revoke_time", b"revoke_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["revoke_time", b"revoke_time"]) -> None: ...
+
+global___RevokeWorkerCertificateResponse = RevokeWorkerCertificateResponse
+
+@typing.final
 class ListPoolsRequest(google.protobuf.message.Message):
     """Request of ListPools."""
 

@@ -60,6 +60,11 @@ class FleetServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerResponse.FromString,
                 _registered_method=True)
+        self.RevokeWorkerCertificate = channel.unary_unary(
+                '/tailrace.v1.FleetService/RevokeWorkerCertificate',
+                request_serializer=tailrace_dot_v1_dot_worker__pb2.RevokeWorkerCertificateRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_worker__pb2.RevokeWorkerCertificateResponse.FromString,
+                _registered_method=True)
         self.ListPools = channel.unary_unary(
                 '/tailrace.v1.FleetService/ListPools',
                 request_serializer=tailrace_dot_v1_dot_worker__pb2.ListPoolsRequest.SerializeToString,
@@ -112,6 +117,15 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeWorkerCertificate(self, request, context):
+        """Refuses all certificates of a worker that were made until now: within 10 seconds every control
+        plane refuses their calls and ends their streams. A certificate that is made later counts. The
+        worker need not be registered. Errors: INVALID_ARGUMENT (name).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPools(self, request, context):
         """Lists the pools that a worker serves or a stage waits for, sorted by name.
         """
@@ -146,6 +160,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ForgetWorker,
                     request_deserializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerResponse.SerializeToString,
+            ),
+            'RevokeWorkerCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeWorkerCertificate,
+                    request_deserializer=tailrace_dot_v1_dot_worker__pb2.RevokeWorkerCertificateRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_worker__pb2.RevokeWorkerCertificateResponse.SerializeToString,
             ),
             'ListPools': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPools,
@@ -289,6 +308,33 @@ class FleetService(object):
             '/tailrace.v1.FleetService/ForgetWorker',
             tailrace_dot_v1_dot_worker__pb2.ForgetWorkerRequest.SerializeToString,
             tailrace_dot_v1_dot_worker__pb2.ForgetWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeWorkerCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.FleetService/RevokeWorkerCertificate',
+            tailrace_dot_v1_dot_worker__pb2.RevokeWorkerCertificateRequest.SerializeToString,
+            tailrace_dot_v1_dot_worker__pb2.RevokeWorkerCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,15 @@ class FleetServiceStub:
     its name. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
     """
 
+    RevokeWorkerCertificate: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.RevokeWorkerCertificateRequest,
+        tailrace.v1.worker_pb2.RevokeWorkerCertificateResponse,
+    ]
+    """Refuses all certificates of a worker that were made until now: within 10 seconds every control
+    plane refuses their calls and ends their streams. A certificate that is made later counts. The
+    worker need not be registered. Errors: INVALID_ARGUMENT (name).
+    """
+
     ListPools: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.ListPoolsRequest,
         tailrace.v1.worker_pb2.ListPoolsResponse,
@@ -108,6 +117,15 @@ class FleetServiceAsyncStub:
     ]
     """Removes a worker that is OFFLINE, with its drain and the binding of its name. Its attempts keep
     its name. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
+    """
+
+    RevokeWorkerCertificate: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.RevokeWorkerCertificateRequest,
+        tailrace.v1.worker_pb2.RevokeWorkerCertificateResponse,
+    ]
+    """Refuses all certificates of a worker that were made until now: within 10 seconds every control
+    plane refuses their calls and ends their streams. A certificate that is made later counts. The
+    worker need not be registered. Errors: INVALID_ARGUMENT (name).
     """
 
     ListPools: grpc.aio.UnaryUnaryMultiCallable[
@@ -167,6 +185,17 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tailrace.v1.worker_pb2.ForgetWorkerResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ForgetWorkerResponse]]:
         """Removes a worker that is OFFLINE, with its drain and the binding of its name. Its attempts keep
         its name. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
+        """
+
+    @abc.abstractmethod
+    def RevokeWorkerCertificate(
+        self,
+        request: tailrace.v1.worker_pb2.RevokeWorkerCertificateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.worker_pb2.RevokeWorkerCertificateResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.RevokeWorkerCertificateResponse]]:
+        """Refuses all certificates of a worker that were made until now: within 10 seconds every control
+        plane refuses their calls and ends their streams. A certificate that is made later counts. The
+        worker need not be registered. Errors: INVALID_ARGUMENT (name).
         """
 
     @abc.abstractmethod

@@ -80,6 +80,7 @@ ARGUMENTS = {
     "workers get": "w",
     "workers drain": "w",
     "workers undrain": "w",
+    "workers revoke-certificate": "w",
     "pools list": "",
     "quotas get": "",
     "quotas set": "default running_runs=4",

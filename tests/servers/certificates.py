@@ -13,7 +13,9 @@ LOCAL = ("localhost", "127.0.0.1")
 
 
 _authority = functools.cache(lambda _number: Authority.create())
-_pair = functools.cache(lambda name, hosts, days, ca: authority(ca).issue(name, hosts, days))
+_pair = functools.cache(
+    lambda name, hosts, days, ca, pools: authority(ca).issue(name, hosts, days, pools)
+)
 
 
 def authority(number: int = 0) -> Authority:
@@ -23,20 +25,29 @@ def authority(number: int = 0) -> Authority:
 
 
 def pair(
-    name: str, hosts: Sequence[str] = LOCAL, days: int = 30, ca: int = 0
+    name: str,
+    hosts: Sequence[str] = LOCAL,
+    days: int = 30,
+    ca: int = 0,
+    pools: Sequence[str] = (),
 ) -> tuple[bytes, bytes]:
     """A certificate and its key; with ``days=0`` it has expired."""
-    made: tuple[bytes, bytes] = _pair(name, hosts, days, ca)
+    made: tuple[bytes, bytes] = _pair(name, hosts, days, ca, pools)
     return made
 
 
 def write_tls(
-    folder: Path, name: str, hosts: Sequence[str] = LOCAL, days: int = 30, ca: int = 0
+    folder: Path,
+    name: str,
+    hosts: Sequence[str] = LOCAL,
+    days: int = 30,
+    ca: int = 0,
+    pools: Sequence[str] = (),
 ) -> TlsFiles:
     """Write a pair and its authority's certificate; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ca.crt").write_bytes(authority(ca).pem()[0])
-    write_pair(folder, name, pair(name, hosts, days, ca))
+    write_pair(folder, name, pair(name, hosts, days, ca, pools))
     return TlsFiles(folder / "ca.crt", folder / f"{name}.crt", folder / f"{name}.key")
 
 

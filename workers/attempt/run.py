@@ -81,7 +81,12 @@ class WorkerResources:
         token = self.settings.worker_token_file
         stack = token.parent / "stack.json"
         instances = self.settings.work_dir.absolute() / FOLDER
-        keys = (self.settings.key_file, self.settings.broker_key_file)
+        keys = (
+            self.settings.key_file,
+            self.settings.broker_key_file,
+            self.settings.worker_metrics_key_file,
+            self.settings.worker_metrics_token_file,
+        )
         own = (token, stack, instances, self.settings.judge_keys_file, *keys)
         return credential_paths(own, self.settings.stage_environment)
 

@@ -136,23 +136,28 @@ class Heartbeat:
                     # A change of the broker connection, or an orphan, is reported at once.
                     self._news.wait(self._interval)
                     self._news.clear()
-                except (NotFound, PermissionDenied):
+                except (NotFound, PermissionDenied) as error:
+                    if error.reason == "WORKER_BINDING":
+                        self._refuse(error)
+                        return
                     # The database was restored from a backup, the worker was forgotten, or another
                     # one took its name: register again, which may be refused.
                     self._registered = False
                     backoff.wait()
                 except (FailedPrecondition, InvalidArgument) as error:
-                    self.refusal = error
-                    self._decided.set()
+                    self._refuse(error)
                     return
                 except TailraceError as error:
                     if isinstance(error, Unauthenticated) and not self._token_may_follow():
-                        self.refusal = error
-                        self._decided.set()
+                        self._refuse(error)
                         return
                     _log.warning("no heartbeat", server=self._settings.server, error=str(error))
                     backoff.wait()
             self._say_goodbye(stage_client)
+
+    def _refuse(self, error: TailraceError) -> None:
+        self.refusal = error
+        self._decided.set()
 
     def _token_may_follow(self) -> bool:
         """Return True if a refused token may be in the process of being replaced.

@@ -6,6 +6,7 @@ from services.api.convert.values import enum_from_proto, enum_to_proto, timestam
 from services.domain.errors import InvalidInput
 from services.domain.scope import Scope
 from services.domain.token import Token
+from services.domain.worker import worker_name
 from tailrace.v1 import token_pb2
 
 
@@ -19,6 +20,8 @@ def token_to_proto(token: Token) -> token_pb2.Token:
         expire_time=timestamp(token.expire_time),
         last_used_time=timestamp(token.last_used_time),
         revoke_time=timestamp(token.revoke_time),
+        worker=worker_name(token.worker_id) if token.worker_id else "",
+        pools=token.pools,
     )
 
 

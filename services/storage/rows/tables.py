@@ -20,12 +20,13 @@ from services.storage.rows import (
     versions,
     workers,
 )
-from services.storage.rows.access import projects, quotas, tokens
+from services.storage.rows.access import certificates, projects, quotas, tokens
 
 __all__ = [
     "artifacts",
     "attempts",
     "baselines",
+    "certificates",
     "evaluations",
     "history",
     "logs",

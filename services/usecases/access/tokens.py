@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from services.domain.errors import InvalidInput, NotFound
-from services.domain.names import description_violations
+from services.domain.names import description_violations, id_violations
 from services.domain.pages import take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.scope import Scope
@@ -15,6 +15,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database
 from services.storage.rows.access import tokens as store
 from services.usecases.context import Context
+from tailrace.formats.limits import MAX_POOLS
 from tailrace.formats.schema import Violation
 
 DEFAULT_PAGE = 100
@@ -28,8 +29,19 @@ async def create_token(
     description: str,
     scopes: Collection[Scope],
     expire_time: datetime | None,
+    worker_id: str = "",
+    pools: Collection[str] = (),
 ) -> tuple[Token, str]:
     """Store a new token; return it with its text, which is not stored.
+
+    Args:
+        database: The database.
+        project: Project in which the rights count.
+        description: Holder and purpose.
+        scopes: Rights.
+        expire_time: Time from which it is refused; ``None`` for never.
+        worker_id: Worker that holds it, of a token with the scope WORKER.
+        pools: Pools that the worker may serve.
 
     Raises:
         InvalidInput: A field of the token is wrong.
@@ -42,6 +54,7 @@ async def create_token(
         violations.append(
             Violation("token.scopes", "worker must be the only scope: create a second token")
         )
+    violations += _binding_violations(Scope.WORKER in scopes, worker_id, pools)
     if expire_time is not None and expire_time <= now:
         violations.append(Violation("token.expire_time", "must be in the future"))
     if violations:
@@ -55,10 +68,26 @@ async def create_token(
         scopes=tuple(sorted(set(scopes))),
         create_time=now,
         expire_time=expire_time,
+        worker_id=worker_id,
+        pools=tuple(sorted(set(pools))),
     )
     async with database.write() as conn:
         await store.add(conn, token)
     return token, text
+
+
+def _binding_violations(is_worker: bool, worker_id: str, pools: Collection[str]) -> list[Violation]:
+    if not is_worker:
+        names = {"token.worker": worker_id, "token.pools": pools}
+        return [
+            Violation(field, "needs the scope worker") for field, value in names.items() if value
+        ]
+    violations = id_violations("token.worker", worker_id)
+    if not 1 <= len(pools) <= MAX_POOLS:
+        violations.append(Violation("token.pools", f"must name 1 to {MAX_POOLS} pools"))
+    for i, pool in enumerate(pools):
+        violations += id_violations(f"token.pools[{i}]", pool)
+    return violations
 
 
 async def list_tokens(context: Context, *, size: int, token: str) -> tuple[list[Token], str]:

@@ -112,12 +112,16 @@ async def peek_lease(conn: AsyncConnection, token: str) -> Attempt:
     return attempt
 
 
-async def require_lease(context: Context, token: str) -> None:
-    """Raise :class:`LeaseLost` for a token that was never valid; costs one read."""
+async def require_lease(context: Context, token: str) -> Attempt:
+    """Return the attempt of a token, whether or not it still runs; costs one read.
+
+    Raises:
+        LeaseLost: The token was never valid.
+    """
     if parse_token(token) is None:
         raise LeaseLost
     async with context.database.read() as conn:
-        await peek_lease(conn, token)
+        return await peek_lease(conn, token)
 
 
 async def move_stage(

@@ -114,10 +114,19 @@ async def acquire_stage(context: Context, command: Acquire) -> Answer:
     return answer
 
 
-async def confirm_dispatch(context: Context, task_id: str) -> None:
+async def confirm_dispatch(context: Context, task_id: str, worker_id: str = "") -> None:
     """Count a publication, so that the relay repeats it only if no worker claims the stage.
 
-    Repetitions, and confirmations of claimed stages, change nothing. Raises ``InvalidInput``.
+    Repetitions, and confirmations of claimed stages, change nothing.
+
+    Args:
+        context: Adapters and settings.
+        task_id: Task id of the stage.
+        worker_id: Worker whose credential the call carries; it must have had a stage of the run.
+
+    Raises:
+        InvalidInput: The task id is malformed.
+        PermissionDenied: The worker had no stage of the run (WORKER_BINDING).
     """
     task = parse_task_id(task_id)
     if task is None:
@@ -126,7 +135,18 @@ async def confirm_dispatch(context: Context, task_id: str) -> None:
         )
     due = utc_now() + timedelta(seconds=context.settings.republish_seconds)
     async with context.database.write() as conn:
+        if worker_id:
+            await _require_part(conn, task, worker_id)
         await outbox.confirm(conn, task, due)
+
+
+async def _require_part(conn: AsyncConnection, task: TaskId, worker_id: str) -> None:
+    """Raise ``PermissionDenied`` unless a worker has had a stage of a run."""
+    run_attempts = await attempts.list_for_run(conn, task.run_uid)
+    if all(attempt.worker_id != worker_id for attempt in run_attempts):
+        raise PermissionDenied(
+            "WORKER_BINDING", f"{worker_name(worker_id)} has had no stage of the run: nothing to do"
+        )
 
 
 def unknown_worker(worker_id: str) -> NotFound:

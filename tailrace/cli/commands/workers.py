@@ -11,7 +11,9 @@ from tailrace.cli.show import output
 from tailrace.protomap import enum_word
 from tailrace.v1 import worker_pb2
 
-app = typer.Typer(help="Workers: list, drain and forget them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Workers: list, drain and forget them; revoke certificates.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(metavar="WORKER", help="Name of the worker.")]
 
@@ -85,6 +87,26 @@ def forget(worker: Name, server: Server = None) -> None:
         name = worker.removeprefix("workers/")
         note = f"{name} was drained: a worker that starts under this name now takes stages at once"
         output.console(stderr=True).print(output.one_line(note), soft_wrap=True)
+
+
+@app.command("revoke-certificate")
+def revoke_certificate(worker: Name, server: Server = None, as_json: Json = False) -> None:
+    """Refuse all certificates of a worker that were made until now.
+
+    Their calls are refused and their streams end within 10 seconds. A certificate of
+    `tailrace certs worker` that is made afterwards counts.
+    """
+    with connect(server) as client:
+        response = client.revoke_worker_certificate(worker)
+    if as_json:
+        output.print_json(output.plain(response))
+        return
+    output.print_fields(
+        [
+            ("worker", f"workers/{worker.removeprefix('workers/')}"),
+            ("certificates refused until", output.moment(response.revoke_time)),
+        ]
+    )
 
 
 def _print(worker: worker_pb2.Worker, as_json: bool) -> None:

@@ -217,6 +217,12 @@ CREATE TABLE requests (
   CONSTRAINT fk_requests_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid)
 )
 
+CREATE TABLE revoked_certificates (
+  worker_id VARCHAR(63) NOT NULL,
+  revoke_time TIMESTAMP WITH TIME ZONE NOT NULL,
+  CONSTRAINT pk_revoked_certificates PRIMARY KEY (worker_id)
+)
+
 CREATE TABLE run_labels (
   run_uid VARCHAR(32) NOT NULL,
   name VARCHAR(63) NOT NULL,
@@ -293,6 +299,8 @@ CREATE TABLE tokens (
   digest VARCHAR(64) NOT NULL,
   description TEXT NOT NULL,
   scopes JSON NOT NULL,
+  worker_id VARCHAR(63) DEFAULT '' NOT NULL,
+  pools JSON DEFAULT '[]' NOT NULL,
   create_time TIMESTAMP WITH TIME ZONE NOT NULL,
   expire_time TIMESTAMP WITH TIME ZONE,
   last_used_time TIMESTAMP WITH TIME ZONE,

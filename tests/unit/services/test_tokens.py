@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,13 +51,17 @@ class Guarded:
         *scopes: Scope,
         project: str = ALL_PROJECTS,
         expire_time: datetime | None = None,
+        worker_id: str = "w1",
+        pools: Sequence[str] = ("cpu",),
     ) -> str:
+        worker = {"worker_id": worker_id, "pools": pools} if Scope.WORKER in scopes else {}
         _token, text = await create_token(
             self.api.plane.context.database,
             project,
             description="of a test",
             scopes=scopes,
             expire_time=expire_time,
+            **worker,  # type: ignore[arg-type]
         )
         return text
 
@@ -196,6 +200,12 @@ async def test_an_administrator_makes_lists_and_revokes_tokens(
             await admin.create_token([])
         with pytest.raises(errors.InvalidArgument, match="worker must be the only scope"):
             await admin.create_token(["worker", "read"])
+        with pytest.raises(errors.InvalidArgument, match=r"token\.worker.*token\.pools"):
+            await admin.create_token(["worker"])
+        with pytest.raises(errors.InvalidArgument, match="needs the scope worker"):
+            await admin.create_token(["read"], worker="w1", pools=["cpu"])
+        bound = await admin.create_token(["worker"], worker="w1", pools=["gpu", "cpu"])
+        assert (bound.token.worker, list(bound.token.pools)) == ("workers/w1", ["cpu", "gpu"])
         with pytest.raises(errors.InvalidArgument, match="must be in the future"):
             await admin.create_token(["read"], expire_time=datetime(2020, 1, 1, tzinfo=UTC))
 

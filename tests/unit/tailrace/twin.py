@@ -9,7 +9,7 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, timestamp_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -460,6 +460,10 @@ class Fleet(worker_pb2_grpc.FleetServiceServicer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "workers/w1 is alive")
         self.forgotten.append(request.name)
         return worker_pb2.ForgetWorkerResponse()
+
+    def RevokeWorkerCertificate(self, request: Any, context: Any) -> Any:  # noqa: N802
+        time = timestamp_pb2.Timestamp(seconds=1_700_000_000)
+        return worker_pb2.RevokeWorkerCertificateResponse(revoke_time=time)
 
     def ListPools(self, request: Any, context: Any) -> worker_pb2.ListPoolsResponse:  # noqa: N802
         pool = worker_pb2.Pool(name="cpu", workers=1, slots=1, busy_slots=1, queued_stages=3)

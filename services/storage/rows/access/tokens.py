@@ -21,6 +21,8 @@ tokens = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("worker_id", sa.String(63), nullable=False, server_default=""),
+    sa.Column("pools", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("create_time", UtcDateTime, nullable=False),
     sa.Column("expire_time", UtcDateTime),
     sa.Column("last_used_time", UtcDateTime),
@@ -40,6 +42,7 @@ async def add(conn: AsyncConnection, token: Token) -> None:
     """Store a new token."""
     row = {field: getattr(token, field) for field in token.__dataclass_fields__}
     row["scopes"] = [str(scope) for scope in token.scopes]
+    row["pools"] = list(token.pools)
     await conn.execute(sa.insert(tokens).values(**row))
 
 
@@ -89,4 +92,5 @@ def _token(row: Any) -> Token:
     values = dict(row)
     scopes = tuple(Scope(scope) for scope in values.pop("scopes"))
     roles = {project: Role(role) for project, role in values.pop("roles").items()}
-    return Token(scopes=scopes, roles=roles, **values)
+    pools = tuple(values.pop("pools"))
+    return Token(scopes=scopes, roles=roles, pools=pools, **values)

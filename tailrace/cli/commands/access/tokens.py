@@ -33,7 +33,8 @@ def create(
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help="read; write, which includes read; admin, which includes both; or worker.",
+            help="read; write, which includes read; admin, which includes both; or worker, with "
+            "--worker and --pool.",
         ),
     ] = None,
     description: Annotated[
@@ -42,6 +43,14 @@ def create(
     days: Annotated[
         int | None,
         typer.Option("--days", metavar="N", min=1, help="Days until it expires (default: never)."),
+    ] = None,
+    worker: Annotated[
+        str,
+        typer.Option("--worker", metavar="WORKER", help="Worker that holds it; for worker alone."),
+    ] = "",
+    pool: Annotated[
+        list[str] | None,
+        typer.Option("--pool", metavar="POOL", help="Pool that the worker may serve; repeatable."),
     ] = None,
     bootstrap: Annotated[
         bool,
@@ -66,7 +75,13 @@ def create(
             raise CommandError(f"--scope {name!r} must be one of {', '.join(SCOPES)}")
     expire_time = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with connect(server) as client:
-        response = client.create_token(scopes, description=description, expire_time=expire_time)
+        response = client.create_token(
+            scopes,
+            description=description,
+            expire_time=expire_time,
+            worker=worker,
+            pools=pool or (),
+        )
     if as_json:
         output.print_json(output.plain(response))
         return
@@ -124,10 +139,12 @@ def _bootstrap(description: str, days: int | None) -> None:
 
 
 def _print(token: token_pb2.Token) -> None:
+    binding = [("worker", token.worker), ("pools", ", ".join(token.pools))]
     output.print_fields(
         [
             ("token", token.name),
             ("scopes", _scopes(token)),
+            *(binding if token.worker else []),
             ("state", _state(token)),
             ("expires", _moment(token.expire_time)),
             ("description", token.description),

@@ -23,6 +23,13 @@ def test_a_worker_is_shown_and_drained(served: Any) -> None:
     assert "ONLINE" in served("workers", "undrain", "w1").out
 
 
+def test_a_certificate_is_revoked_by_the_workers_name(served: Any) -> None:
+    out = served("workers", "revoke-certificate", "w1").out
+    assert "workers/w1" in out
+    assert "2023-11-1" in out
+    assert served("workers", "revoke-certificate", "w1", "--json").json()["revoke_time"]
+
+
 def test_offline_workers_are_listed_on_request_and_forgotten(served: Any, plane: Any) -> None:
     assert "w0" not in served("workers", "list").out
     assert "w0" in served("workers", "list", "--all").out

@@ -20,7 +20,11 @@ def test_an_authority_and_its_certificates_are_made(tailrace: Tailrace, tmp_path
         "certs", "init", "--host", "plane.example", "--host", "10.1.2.3", "-o", str(folder)
     )
     assert made.code == 0, made.err
-    for name in ("server", "worker"):
+    worker = tailrace("certs", "worker", "gpu-1", "--pool", "gpu", "-o", str(folder))
+    assert worker.code == 0, worker.err
+    assert "TAILRACE_WORKER_NAME=gpu-1" in worker.out
+    assert "TAILRACE_POOLS=gpu" in worker.out
+    for name in ("server", "gpu-1"):
         TlsFiles(folder / "ca.crt", folder / f"{name}.crt", folder / f"{name}.key").load()
     names = certificate(folder / "server.crt").extensions.get_extension_for_class(
         x509.SubjectAlternativeName
@@ -31,7 +35,7 @@ def test_an_authority_and_its_certificates_are_made(tailrace: Tailrace, tmp_path
     assert f"TAILRACE_TLS_CERT_FILE={folder / 'server.crt'}" in made.out.replace("\n", "")
     modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
     assert {name for name, mode in modes.items() if mode == 0o600} == {
-        "ca.key", "server.key", "worker.key"
+        "ca.key", "server.key", "gpu-1.key"
     }  # fmt: skip
 
 
@@ -47,6 +51,8 @@ def test_certificates_are_replaced_on_request_by_the_same_authority(
     assert "give --renew" in again.err
     assert tailrace(*arguments, "--renew", "--days", "30").code == 0
     after = {file.name: file.read_bytes() for file in folder.iterdir()}
+    worker = ("certs", "worker", "one", "-o", str(folder))
+    assert [tailrace(*worker, *renew).code for renew in ((), (), ("--renew",))] == [0, 4, 0]
     assert {name for name in after if after[name] == before[name]} == {"ca.crt", "ca.key"}
 
 
@@ -55,6 +61,16 @@ def test_hosts_that_are_none_are_refused(host: str, tailrace: Tailrace, tmp_path
     refused = tailrace("certs", "init", "--host", host, "-o", str(tmp_path / "certs"))
     assert refused.code == 2
     assert "is not a host name or address" in refused.err
+
+
+def test_a_worker_has_a_name_of_its_own_and_an_authority(
+    tailrace: Tailrace, tmp_path: Path
+) -> None:
+    folder = ("-o", str(tmp_path / "certs"))
+    assert "tailrace certs init" in tailrace("certs", "worker", "one", *folder).err
+    for arguments in (("Gpu_1",), ("one", "--pool", "a b")):
+        assert "must be 1-63" in tailrace("certs", "worker", *arguments, *folder).err
+    assert "another file" in tailrace("certs", "worker", "server", *folder).err
 
 
 def test_a_missing_package_is_named(
