@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tailrace.formats.spec.run_spec import TrainSpec
 from training.data.example_store import Example, TopTokens, token_counts, total_tokens
+from training.data.groups import Groups
 from training.data.packing import bucket, pack
 
 _POOL = 50
@@ -70,6 +71,9 @@ class Batch(NamedTuple):
     taught: TopTokens | None = None
     """A teacher's likeliest tokens in place of the targets, [K, B, T, ...]; zeros for tokens
     without a weight."""
+    groups: Groups | None = None
+    """Answers to common prompts only, where it pays: their distinct tokens. Row s · G + g is answer
+    s of group g; a pair is a group."""
 
 
 class StepBatches(NamedTuple):

@@ -165,7 +165,8 @@ def compile_answers(
         rows = jax.tree.map(lambda values: values[0], layout.split(batch, rows=1))
         with full_precision(trainable.dtype):
             decoder = trainable.decoder(trained, frozen, None)
-            model = BoundModel(decoder, None, remat=False, by_block=by_block)
+            share = layout.row_parts == 1
+            model = BoundModel(decoder, None, remat=False, by_block=by_block, share=share)
             return objective.answer_log_probs(model, rows)
 
     return answers
@@ -186,7 +187,8 @@ def compile_token_log_probs(
         def part_of(rows: Batch) -> jax.Array:
             with full_precision(trainable.dtype), layout.current():
                 decoder = trainable.decoder(trained, frozen, None)
-                model = BoundModel(decoder, None, remat=False, by_block=by_block)
+                share = layout.row_parts == 1
+                model = BoundModel(decoder, None, remat=False, by_block=by_block, share=share)
                 return objective.token_scores(model, rows).log_probs
 
         rows = jax.tree.map(lambda values: values[0], layout.split(batch, rows=1))
@@ -284,7 +286,15 @@ class BatchLoss:
             receiver = None if self.balance is None else routers
             taught = None if self.teacher is None else self.teacher.decoder(frozen)
             model = BoundModel(
-                decoder, key, self.remat, self.by_block, self.slots, receiver, taught
+                decoder,
+                key,
+                self.remat,
+                self.by_block,
+                self.slots,
+                # As with slots: the answers of a group would have to travel between devices.
+                self.layout is None or self.layout.row_parts == 1,
+                receiver,
+                taught,
             )
             return *self.objective.loss(model, rows, normalizer), routers
 

@@ -5,6 +5,9 @@ in vain. Queries, keys and values are therefore copied to slots of one example e
 back to the row: SmolLM2-135M's attention over a row of 960 tokens with four examples takes a CPU a
 third of the time. All else runs on the packed rows, without padding.
 
+The rows of a group hold several answers to one prompt in the same way, with the prompt once: it is
+copied to the slot of each answer.
+
 Shapes: B rows, T tokens of a row, N slots, L tokens of a slot, C channels.
 """
 
@@ -49,8 +52,10 @@ class ExampleMask(NamedTuple):
     """Mask of a slot, [1, L, L]: padding is on the right, where no other token sees it."""
     taken: jax.Array
     """Token of the rows in each place of the slots, [N · L]; B · T for none."""
+    owned: jax.Array
+    """The same, but B · T for all places of a token except its first one, [N · L]."""
     places: jax.Array
-    """Place of each token of the rows, [B · T]; N · L for padding."""
+    """Places of each token of the rows, the first one before copies, [B · T, P]; N · L for none."""
 
 
 def example_mask(segments: jax.Array, positions: jax.Array, slots: Slots) -> ExampleMask:
@@ -69,7 +74,32 @@ def example_mask(segments: jax.Array, positions: jax.Array, slots: Slots) -> Exa
     taken = jnp.full(total, places.size, places.dtype)
     taken = taken.at[places].set(jnp.arange(places.size, dtype=places.dtype), mode="drop")
     causal = jnp.tril(jnp.ones((slots.length, slots.length), bool))[None]
-    return ExampleMask(causal, taken, places)
+    return ExampleMask(causal, taken, taken, places[:, None])
+
+
+def answers_mask(distinct: jax.Array, shared: jax.Array, answers: int, length: int) -> ExampleMask:
+    """Return the mask of groups whose answers have their first tokens in common.
+
+    Each group is a row and has ``answers`` slots of ``length`` tokens.
+
+    Args:
+        distinct: Place of each token of a row in the slots of its group, [B, T]; answers · length
+            for padding. Common tokens have their place in the first slot.
+        shared: Number of common tokens of each group, [B].
+        answers: Number of answers of a group.
+        length: Number of tokens of a slot.
+    """
+    size = answers * length
+    groups, none = jnp.arange(len(distinct))[:, None, None], len(distinct) * size
+    copies = distinct[..., None] + length * jnp.arange(answers)
+    common = (distinct < shared[:, None])[..., None]
+    real = (distinct < size)[..., None] & (common | (jnp.arange(answers) == 0))
+    places = jnp.where(real, groups * size + copies, none).reshape(-1, answers)
+    tokens = jnp.arange(len(places), dtype=places.dtype)
+    owned = jnp.full(none, tokens.size, places.dtype).at[places[:, 0]].set(tokens, mode="drop")
+    taken = owned.at[places].set(tokens[:, None], mode="drop")
+    causal = jnp.tril(jnp.ones((length, length), bool))[None]
+    return ExampleMask(causal, taken, owned, places)
 
 
 def to_slots(rows: jax.Array, mask: ExampleMask) -> jax.Array:
@@ -82,15 +112,17 @@ def to_slots(rows: jax.Array, mask: ExampleMask) -> jax.Array:
 def to_rows(slots: jax.Array, mask: ExampleMask, rows: int) -> jax.Array:
     """Copy the tokens of slots back to their ``rows``: [N, L, C] to [B, T, C]; padding is zero."""
     flat = slots.reshape(-1, slots.shape[-1])
-    return move(flat, mask.places, mask.taken).reshape(rows, -1, slots.shape[-1])
+    moved = move(flat, mask.places[:, 0], mask.owned[:, None])
+    return moved.reshape(rows, -1, slots.shape[-1])
 
 
 @jax.custom_vjp
 def move(values: jax.Array, sources: jax.Array, targets: jax.Array) -> jax.Array:
     """Return ``values[sources]``, with zeros for sources outside of the array.
 
-    ``targets`` is the inverse of ``sources``. The derivative is the move back, which the automatic
-    form computes as a slow scattered sum.
+    ``targets`` [len(values), P] is the inverse of ``sources``: all places where a value goes. The
+    derivative is the sum of the moves back, which the automatic form computes as a slow scattered
+    sum.
     """
     return values.at[sources].get(mode="fill", fill_value=0)
 
@@ -104,8 +136,9 @@ def _move_forward(
 def _move_backward(
     indices: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, None, None]:
-    sources, targets = indices
-    return move(gradient, targets, sources), None, None
+    _, targets = indices
+    back = gradient.at[targets].get(mode="fill", fill_value=0)
+    return back.sum(axis=1), None, None
 
 
 move.defvjp(_move_forward, _move_backward)

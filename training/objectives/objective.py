@@ -14,10 +14,17 @@ from tailrace.formats.data.record import Record
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
+from training.data.groups import Groups
 from training.models.attention import AttentionMask
 from training.models.experts.balance import RouterLog, RouterSums
 from training.models.family import Decoder
-from training.models.unpacked import Slots, example_mask
+from training.models.unpacked import (
+    ExampleMask,
+    Slots,
+    answers_mask,
+    example_mask,
+    to_slots,
+)
 from training.objectives.losses import TokenScores
 
 Metrics = dict[str, jax.Array]
@@ -39,6 +46,31 @@ SHARES = {
 
 
 @dataclass(frozen=True)
+class DecoderInputs:
+    """Rows as a decoder reads them."""
+
+    tokens: jax.Array
+    """[B, T]."""
+    positions: jax.Array
+    """[B or 1, T]."""
+    mask: AttentionMask
+    shape: tuple[int, ...]
+    """Shape of the tokens of the batch, [B, T] or [B, S, T]."""
+    answers: ExampleMask | None = None
+    """The mask, if rows hold the distinct tokens of groups: its slots are their answers."""
+
+    def restore(self, hidden: jax.Array) -> jax.Array:
+        """Return hidden states [B, T, C] in the shape of the batch."""
+        if self.answers is None:
+            return hidden.reshape(*self.shape, -1)
+        groups = len(hidden)
+        states = to_slots(hidden, self.answers)
+        if len(self.shape) == 2:
+            states = states.reshape(groups, -1, *states.shape[1:]).swapaxes(0, 1)
+        return states.reshape(*self.shape, -1)
+
+
+@dataclass(frozen=True)
 class BoundModel:
     """A decoder with its weights and settings, inside a compiled step."""
 
@@ -51,29 +83,47 @@ class BoundModel:
     """True if logits are computed a block at a time, which needs a frozen output layer."""
     slots: Slots | None = None
     """Sizes for attention by example; None for attention over whole rows."""
+    share: bool = False
+    """True to compute the first tokens that the answers of a group have in common once."""
     routers: list[RouterSums] | None = None
     """Receiver of the decisions of a mixture's routers; None for none."""
     teacher: Decoder | None = None
     """Decoder of a distillation's teacher; None for other methods."""
 
     def hidden(self, rows: Batch) -> jax.Array:
-        """Return the last hidden states [B, T, C] of rows [B, T]."""
-        mask, positions = attention_inputs(rows, self.slots)
+        """Return the last hidden states of rows: [B, T, C], or [B, S, T, C] of groups [B, S, T]."""
+        inputs = self._inputs(rows)
         if self.routers is not None:
             mixture: Any = self.decoder
-            mixture.router_log = RouterLog(real_tokens(rows), self.routers)
+            real = real_tokens(rows).reshape(inputs.tokens.shape)
+            mixture.router_log = RouterLog(real, self.routers)
         hidden, _ = self.decoder.hidden(
-            rows.tokens, positions, mask, dropout_key=self.dropout_key, remat=self.remat
+            inputs.tokens,
+            inputs.positions,
+            inputs.mask,
+            dropout_key=self.dropout_key,
+            remat=self.remat,
         )
-        return hidden
+        return inputs.restore(hidden)
 
     def teacher_hidden(self, rows: Batch) -> jax.Array:
-        """Return the teacher's last hidden states [B, T, D] of rows [B, T], without derivative."""
+        """Return the teacher's last hidden states of rows, as :meth:`hidden`, no derivative."""
         if self.teacher is None:
             raise ValueError("the model has no teacher")
-        mask, positions = attention_inputs(rows, self.slots)
-        hidden, _ = self.teacher.hidden(rows.tokens, positions, mask, dropout_key=None)
-        return jax.lax.stop_gradient(hidden)
+        inputs = self._inputs(rows)
+        hidden, _ = self.teacher.hidden(
+            inputs.tokens, inputs.positions, inputs.mask, dropout_key=None
+        )
+        return jax.lax.stop_gradient(inputs.restore(hidden))
+
+    def _inputs(self, rows: Batch) -> DecoderInputs:
+        # Routers must see each token as often as it is learnt from.
+        if rows.groups is not None and self.share and self.routers is None:
+            return group_inputs(rows, rows.groups)
+        *_, length = shape = rows.tokens.shape
+        flat = rows._replace(tokens=rows.tokens.reshape(-1, length))
+        mask, positions = attention_inputs(flat, self.slots)
+        return DecoderInputs(jnp.asarray(flat.tokens), positions, mask, shape)
 
 
 class Objective(Protocol):
@@ -188,6 +238,18 @@ def attention_inputs(rows: Batch, slots: Slots | None = None) -> tuple[Attention
         return example_mask(segments, positions, slots), positions
     same = segments[:, :, None] == segments[:, None, :]
     return causal & same, positions
+
+
+def group_inputs(rows: Batch, groups: Groups) -> DecoderInputs:
+    """Return the inputs of answers in groups, a row for each group with its distinct tokens."""
+    distinct, shared = (jnp.asarray(values) for values in groups)
+    count, length, tokens = len(distinct), rows.tokens.shape[-1], jnp.asarray(rows.tokens)
+    if tokens.ndim == 2:
+        tokens = tokens.reshape(-1, count, length).swapaxes(0, 1)
+    answers = answers_mask(distinct, shared, tokens.shape[1], length)
+    places = tokens.reshape(count, -1)
+    read = jnp.take_along_axis(places, distinct, axis=1, mode="fill", fill_value=0)
+    return DecoderInputs(read, distinct % length, answers, rows.tokens.shape, answers)
 
 
 def real_tokens(rows: Batch) -> jax.Array:

@@ -30,6 +30,7 @@ from training.data.encode import (
     overlong_text,
 )
 from training.data.example_store import Example, ExampleStore, ExampleWriter, StoredExamples
+from training.data.groups import Groups
 from training.data.packing import bucket
 from training.data.totals import Totals
 from training.errors import DataError
@@ -86,23 +87,23 @@ class PairCollator(Collator):
         """Return the rows of K steps, [K, B, 2, T]; padding has weight zero."""
         longest = max(pair.inputs for pairs in steps for pair in pairs)
         shape = (len(steps), self.batch_size, 2, bucket(longest))
+        lengths = np.zeros(shape[:3], np.int32)
         batch = Batch(
             np.zeros(shape, np.int32),
             np.zeros(shape, np.int32),
             np.zeros(shape, np.float32),
             reference=np.zeros(shape[:3], np.float32),
-            lengths=np.zeros(shape[:3], np.int32),
+            lengths=lengths,
         )
         for k, pairs in enumerate(steps):
             for b, pair in enumerate(pairs):
                 for side, answer in enumerate(_answers(pair)):
                     length = len(answer.tokens) - 1
                     put(batch, (k, b, side, slice(length)), answer)
-                    if batch.lengths is not None:
-                        batch.lengths[k, b, side] = length
+                    lengths[k, b, side] = length
                 if batch.reference is not None and pair.reference is not None:
                     batch.reference[k, b] = pair.reference
-        return batch
+        return batch._replace(groups=Groups.of(batch.tokens, lengths))
 
 
 def _answers(pair: Example) -> tuple[Example, Example]:
@@ -118,17 +119,10 @@ def is_pair(rows: Batch) -> Any:
 
 def response_log_probs(model: BoundModel, rows: Batch) -> jax.Array:
     """Return the log-probabilities of the answers of rows [B, S, T] without dropout, [B, S]."""
-    sides = rows.tokens.shape[1]
-    answers = jax.tree.map(lambda values: values.reshape(-1, values.shape[-1]), rows[:3])
-    tokens, targets, weights = answers
-    still = dataclasses.replace(model, dropout_key=None)
-    lengths = None if rows.lengths is None else rows.lengths.reshape(-1)
-    hidden = still.hidden(Batch(tokens, targets, weights, lengths=lengths))
+    hidden = dataclasses.replace(model, dropout_key=None).hidden(rows)
     if model.by_block:
-        sums = blockwise_log_probs(model.decoder.logits, hidden, targets, weights)
-    else:
-        sums = log_probs(model.decoder.logits(hidden), targets, weights)
-    return sums.reshape(-1, sides)
+        return blockwise_log_probs(model.decoder.logits, hidden, rows.targets, rows.weights)
+    return log_probs(model.decoder.logits(hidden), rows.targets, rows.weights)
 
 
 def encode_pairs(

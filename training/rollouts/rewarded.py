@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -61,7 +62,10 @@ class RewardedAnswers(RolloutSource):
             raise TypeError("a method that learns from rewards must score tokens")
         self._options = spec.grpo or GrpoSpec()
         self._rewards = Rewards(self._options, resources)
-        self._answer_rows = AnswerRows(spec.step_rows, self._options.mask_truncated)
+        # Answers of a group stay in one forward pass, and on one device.
+        passes = spec.micro_batch_size or spec.step_rows
+        group = math.gcd(self._options.n_samples, passes) if self._layout.row_parts == 1 else 1
+        self._answer_rows = AnswerRows(spec.step_rows, self._options.mask_truncated, group)
         self._log_probs = compile_token_log_probs(
             start.objective, self._trainable, self._layout, spec.micro_batch_size
         )
