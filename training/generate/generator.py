@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -13,9 +13,9 @@ import numpy as np
 
 from tailrace.formats.data.prediction import FinishReason
 from training.data.packing import bucket
-from training.generate.programs import Programs, State
+from training.generate.programs import Programs, Prompts, State
 from training.generate.sampling import Choice, Sampling
-from training.generate.slots import Answer, Request, Slots, pad_prompts
+from training.generate.slots import Answer, Request, Slots, pad_prompts, pad_shared_prompts
 from training.generate.stopping import Decode, find_stop
 from training.machine.sharding import Layout
 from training.models.family import Model, Params
@@ -103,6 +103,7 @@ class Generator:
         numbers: Sequence[int] | None = None,
         limits: Sequence[int] | None = None,
         done: Collection[tuple[int, int]] = (),
+        share: bool = False,
     ) -> Iterator[list[Generation]]:
         """Yield answers as they end, every few tokens; a list may be empty.
 
@@ -116,6 +117,8 @@ class Generator:
             numbers: Number of each prompt's random stream (default: its position).
             limits: Largest number of new tokens of each prompt (default: that of ``sampling``).
             done: Positions and samples to skip.
+            share: True to read a prompt once for its samples. Rounding then depends on which
+                samples are admitted together, and so on ``done``.
         """
         samples = product(range(len(prompts)), range(sampling.n_samples))
         requests: list[Request] = []
@@ -138,10 +141,15 @@ class Generator:
             # Prompts of similar length are prefilled together, and the cache only ever grows.
             requests.sort(key=lambda request: (len(request.prompt), request.index, request.sample))
             rows = min(batch_size, len(prompts) * sampling.n_samples)
-            yield from self._run(deque(requests), sampling, rows)
+            pad = pad_shared_prompts if share and self._layout is None else pad_prompts
+            yield from self._run(deque(requests), sampling, rows, pad)
 
     def _run(
-        self, queue: deque[Request], sampling: Sampling, rows: int
+        self,
+        queue: deque[Request],
+        sampling: Sampling,
+        rows: int,
+        pad: Callable[[Sequence[Request], int, int], Prompts],
     ) -> Iterator[list[Generation]]:
         unit = 1 if self._layout is None else self._layout.row_parts
         number = unit * -(-rows // unit)
@@ -153,7 +161,9 @@ class Generator:
         while queue or len(slots.idle) < number:
             while queue and len(slots.idle) >= min(batch, len(queue)):
                 requests = [queue.popleft() for _ in range(min(batch, len(queue)))]
-                state = self._admit(programs, state, slots, requests, batch, root)
+                columns = max(len(request.tokens) for request in requests)
+                prompts = pad(requests, batch, bucket(columns, SMALLEST_PROMPT))
+                state = self._admit(programs, state, slots, requests, prompts, root)
                 yield self._collect(slots, sampling)
                 queue.extend(slots.interrupted())
             if len(slots.idle) == number:
@@ -171,17 +181,16 @@ class Generator:
         state: State,
         slots: Slots,
         requests: Sequence[Request],
-        batch: int,
+        prompts: Prompts,
         root: jax.Array,
     ) -> State:
-        """Prefill prompts, ``batch`` rows at a time, and insert them into idle slots."""
-        width = bucket(max(len(request.tokens) for request in requests), SMALLEST_PROMPT)
-        first, rows = programs.prefill(self._params, pad_prompts(requests, batch, width), root)
+        """Prefill the prompts of requests and insert them into idle slots."""
+        first, rows = programs.prefill(self._params, prompts, root)
         indices = slots.idle[: len(requests)]
         # Filler rows get an index beyond the last slot, so that they are dropped.
-        targets = np.full(batch, len(slots.rows.token), np.int32)
+        targets = np.full(len(prompts.numbers), len(slots.rows.token), np.int32)
         targets[: len(indices)] = indices
-        state = programs.insert(_fit(programs, state, width), rows, targets)
+        state = programs.insert(_fit(programs, state, rows.columns), rows, targets)
         slots.take(requests, indices, first)
         return state
 

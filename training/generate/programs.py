@@ -27,15 +27,17 @@ class Prompts(NamedTuple):
     """Prompts that are prefilled together; filler rows have length 1 and no slot."""
 
     tokens: Ints
-    """[R, W], padded on the right."""
+    """[R, W], padded on the right; [P, W] if rows share prompts."""
     lengths: Ints
-    """[R]."""
+    """[R], or [P]."""
     numbers: Ints
     """[R]: numbers of the prompts' random streams."""
     samples: Ints
     """[R]: numbers of the samples."""
     drawn: Ints
     """[R]: numbers of tokens at the end of the prompt that were drawn before."""
+    rows: Ints | None = None
+    """[R]: the prompt of each row, of P; None if each row has its own."""
 
 
 class Rows(NamedTuple):
@@ -153,7 +155,7 @@ class Programs:
     def _prefill(self, params: Params, prompts: Prompts, root: Any) -> tuple[Chosen, State]:
         decoder = self._model.bind(params)
         prompts = self._split(prompts)
-        rows, width = prompts.tokens.shape
+        count, width = prompts.tokens.shape
         columns = jnp.arange(width)
         # Padding follows the prompt, where the causal mask hides it, and repeats its last position.
         hidden, cache = self._hidden(
@@ -161,19 +163,24 @@ class Programs:
             prompts.tokens,
             jnp.minimum(columns[None], prompts.lengths[:, None] - 1),
             (columns[None] <= columns[:, None])[None],
-            self._split(self._model.empty_cache(rows, width)),
+            self._split(self._model.empty_cache(count, width)),
         )
         last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
         seen = None
         if self._penalizes:
             real = columns[None] < prompts.lengths[:, None]
             tokens = jnp.where(real, prompts.tokens, self._model.vocabulary)
-            seen = jnp.zeros((rows, self._model.vocabulary), bool)
-            seen = seen.at[jnp.arange(rows)[:, None], tokens].set(True, mode="drop")
+            seen = jnp.zeros((count, self._model.vocabulary), bool)
+            seen = seen.at[jnp.arange(count)[:, None], tokens].set(True, mode="drop")
+        logits = decoder.logits(last)
+        if prompts.rows is not None:
+            logits, cache, seen = jax.tree.map(
+                lambda values: values[prompts.rows], (logits, cache, seen)
+            )
         keys = self._keys(root, prompts)
-        chosen = Chosen(*self._choose(decoder.logits(last), seen, keys, prompts.drawn, root))
+        chosen = Chosen(*self._choose(logits, seen, keys, prompts.drawn, root))
         if seen is not None:
-            seen = seen.at[jnp.arange(rows), chosen.tokens].set(True)
+            seen = seen.at[jnp.arange(len(seen)), chosen.tokens].set(True)
         return chosen, State(cache, seen)
 
     def _insert(self, state: State, rows: State, slots: jax.Array) -> State:

@@ -159,17 +159,43 @@ class Slots:
 
 def pad_prompts(requests: Sequence[Request], rows: int, width: int) -> Prompts:
     """Return the prompts padded on the right to ``rows`` rows of ``width`` columns."""
-    prompts = Prompts(
-        tokens=np.zeros((rows, width), np.int32),
-        lengths=np.ones(rows, np.int32),
+    prompts = _empty_prompts(rows, rows, width)
+    for row, request in enumerate(requests):
+        _put(prompts, row, row, request)
+    return prompts
+
+
+def pad_shared_prompts(requests: Sequence[Request], rows: int, width: int) -> Prompts:
+    """Return :func:`pad_prompts`, but samples of one prompt share it.
+
+    The number of prompts is a power of two, so that few programs are compiled.
+    """
+    indices = list(dict.fromkeys(request.index for request in requests))
+    count = 1 << (len(indices) - 1).bit_length()
+    # Samples that were interrupted continue differently.
+    if count >= rows or any(request.drawn for request in requests):
+        return pad_prompts(requests, rows, width)
+    prompts = _empty_prompts(rows, count, width)
+    owners = np.zeros(rows, np.int32)
+    for row, request in enumerate(requests):
+        owners[row] = indices.index(request.index)
+        _put(prompts, row, int(owners[row]), request)
+    return prompts._replace(rows=owners)
+
+
+def _empty_prompts(rows: int, count: int, width: int) -> Prompts:
+    return Prompts(
+        tokens=np.zeros((count, width), np.int32),
+        lengths=np.ones(count, np.int32),
         numbers=np.zeros(rows, np.int32),
         samples=np.zeros(rows, np.int32),
         drawn=np.zeros(rows, np.int32),
     )
-    for row, request in enumerate(requests):
-        prompts.tokens[row, : len(request.tokens)] = request.tokens
-        prompts.lengths[row] = len(request.tokens)
-        prompts.drawn[row] = len(request.drawn)
-        prompts.numbers[row] = request.number
-        prompts.samples[row] = request.sample
-    return prompts
+
+
+def _put(prompts: Prompts, row: int, prompt: int, request: Request) -> None:
+    prompts.tokens[prompt, : len(request.tokens)] = request.tokens
+    prompts.lengths[prompt] = len(request.tokens)
+    prompts.drawn[row] = len(request.drawn)
+    prompts.numbers[row] = request.number
+    prompts.samples[row] = request.sample

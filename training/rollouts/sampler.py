@@ -117,6 +117,8 @@ class Sampler:
             settings.batch_size,
             numbers=[prompt.index for prompt in prompts],
             done={(i, s) for i in range(len(prompts)) for s in range(samples.start)},
+            # A rollout is sampled whole, so that its samples are always admitted alike.
+            share=True,
         )
         generations: dict[tuple[int, int], Generation] = {}
         with full_precision(self._dtype):
