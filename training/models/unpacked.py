@@ -5,7 +5,7 @@ in vain. Queries, keys and values are therefore copied to slots of one example e
 back to the row: SmolLM2-135M's attention over a row of 960 tokens with four examples takes a CPU a
 third of the time. All else runs on the packed rows, without padding.
 
-The rows of a group hold several answers to one prompt in the same way, with the prompt once: it is
+The row of a group holds several answers to one prompt in the same way, with the prompt once: it is
 copied to the slot of each answer.
 
 Shapes: B rows, T tokens of a row, N slots, L tokens of a slot, C channels.
@@ -52,10 +52,10 @@ class ExampleMask(NamedTuple):
     """Mask of a slot, [1, L, L]: padding is on the right, where no other token sees it."""
     taken: jax.Array
     """Token of the rows in each place of the slots, [N · L]; B · T for none."""
-    owned: jax.Array
-    """The same, but B · T for all places of a token except its first one, [N · L]."""
     places: jax.Array
-    """Places of each token of the rows, the first one before copies, [B · T, P]; N · L for none."""
+    """Place of each token of the rows, [B · T]; N · L for padding."""
+    common: jax.Array | None = None
+    """Groups only: True for columns that all slots of a row have from its first one, [B, L]."""
 
 
 def example_mask(segments: jax.Array, positions: jax.Array, slots: Slots) -> ExampleMask:
@@ -71,10 +71,7 @@ def example_mask(segments: jax.Array, positions: jax.Array, slots: Slots) -> Exa
     slot = before[:, None] + segments - 1
     total = slots.count * slots.length
     places = jnp.where(segments > 0, slot * slots.length + positions, total).reshape(-1)
-    taken = jnp.full(total, places.size, places.dtype)
-    taken = taken.at[places].set(jnp.arange(places.size, dtype=places.dtype), mode="drop")
-    causal = jnp.tril(jnp.ones((slots.length, slots.length), bool))[None]
-    return ExampleMask(causal, taken, taken, places[:, None])
+    return _mask(places, slots)
 
 
 def answers_mask(distinct: jax.Array, shared: jax.Array, answers: int, length: int) -> ExampleMask:
@@ -89,40 +86,44 @@ def answers_mask(distinct: jax.Array, shared: jax.Array, answers: int, length: i
         answers: Number of answers of a group.
         length: Number of tokens of a slot.
     """
-    size = answers * length
-    groups, none = jnp.arange(len(distinct))[:, None, None], len(distinct) * size
-    copies = distinct[..., None] + length * jnp.arange(answers)
-    common = (distinct < shared[:, None])[..., None]
-    real = (distinct < size)[..., None] & (common | (jnp.arange(answers) == 0))
-    places = jnp.where(real, groups * size + copies, none).reshape(-1, answers)
-    tokens = jnp.arange(len(places), dtype=places.dtype)
-    owned = jnp.full(none, tokens.size, places.dtype).at[places[:, 0]].set(tokens, mode="drop")
-    taken = owned.at[places].set(tokens[:, None], mode="drop")
-    causal = jnp.tril(jnp.ones((length, length), bool))[None]
-    return ExampleMask(causal, taken, owned, places)
+    groups, size = len(distinct), answers * length
+    places = jnp.arange(groups)[:, None] * size + distinct
+    places = jnp.where(distinct < size, places, groups * size).reshape(-1)
+    mask = _mask(places, Slots(groups * answers, length))
+    return mask._replace(common=jnp.arange(length) < shared[:, None])
+
+
+def _mask(places: jax.Array, slots: Slots) -> ExampleMask:
+    taken = jnp.full(slots.count * slots.length, places.size, places.dtype)
+    taken = taken.at[places].set(jnp.arange(places.size, dtype=places.dtype), mode="drop")
+    causal = jnp.tril(jnp.ones((slots.length, slots.length), bool))[None]
+    return ExampleMask(causal, taken, places)
 
 
 def to_slots(rows: jax.Array, mask: ExampleMask) -> jax.Array:
     """Copy the tokens of rows to their slots: [B, T, H, D] to [N, L, H, D], padded with zeros."""
     length = mask.causal.shape[-1]
     flat = rows.reshape(rows.shape[0] * rows.shape[1], -1)
-    return move(flat, mask.taken, mask.places).reshape(-1, length, *rows.shape[2:])
+    slots = move(flat, mask.taken, mask.places).reshape(-1, length, *rows.shape[2:])
+    if mask.common is None:
+        return slots
+    groups = slots.reshape(len(rows), -1, length, flat.shape[-1])
+    common = mask.common[:, None, :, None]
+    return jnp.where(common, groups[:, :1], groups).reshape(slots.shape)
 
 
 def to_rows(slots: jax.Array, mask: ExampleMask, rows: int) -> jax.Array:
     """Copy the tokens of slots back to their ``rows``: [N, L, C] to [B, T, C]; padding is zero."""
     flat = slots.reshape(-1, slots.shape[-1])
-    moved = move(flat, mask.places[:, 0], mask.owned[:, None])
-    return moved.reshape(rows, -1, slots.shape[-1])
+    return move(flat, mask.places, mask.taken).reshape(rows, -1, slots.shape[-1])
 
 
 @jax.custom_vjp
 def move(values: jax.Array, sources: jax.Array, targets: jax.Array) -> jax.Array:
     """Return ``values[sources]``, with zeros for sources outside of the array.
 
-    ``targets`` [len(values), P] is the inverse of ``sources``: all places where a value goes. The
-    derivative is the sum of the moves back, which the automatic form computes as a slow scattered
-    sum.
+    ``targets`` is the inverse of ``sources``. The derivative is the move back, which the automatic
+    form computes as a slow scattered sum.
     """
     return values.at[sources].get(mode="fill", fill_value=0)
 
@@ -136,9 +137,8 @@ def _move_forward(
 def _move_backward(
     indices: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, None, None]:
-    _, targets = indices
-    back = gradient.at[targets].get(mode="fill", fill_value=0)
-    return back.sum(axis=1), None, None
+    sources, targets = indices
+    return move(gradient, targets, sources), None, None
 
 
 move.defvjp(_move_forward, _move_backward)
