@@ -11,8 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.packing import bucket
-
 _WORTHWHILE = 0.75
 """Largest share of a group's tokens, with padding, whose distinct ones are computed alone."""
 
@@ -45,9 +43,19 @@ class Groups(NamedTuple):
         repeated = (columns < shared[..., None, None]) & (np.arange(answers) > 0)[:, None]
         distinct = (real & ~repeated).reshape(*tokens.shape[:2], -1)
         counts = distinct.sum(-1, keepdims=True)
-        width = bucket(int(counts.max(initial=1)))
+        width = _width(int(counts.max(initial=1)))
         if width > _WORTHWHILE * answers * length:
             return None
         places = np.argsort(~distinct, axis=-1, kind="stable")[..., :width]
         padding = np.arange(width) >= counts
         return cls(np.where(padding, answers * length, places).astype(np.int32), shared)
+
+
+def _width(count: int) -> int:
+    """Return the padded number of tokens: 16, 32, 48, 64, 80, 96, 112, 128, 160, 192 and so on.
+
+    There are four sizes up to each power of two: a step in a new size is compiled again, and every
+    step computes its padding.
+    """
+    unit = max(16, (1 << (count - 1).bit_length()) >> 3)
+    return -(-count // unit) * unit
