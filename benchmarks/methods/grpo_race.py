@@ -13,7 +13,7 @@ from benchmarks.methods.grpo_workload import PeerInputs
 from benchmarks.racer import Racer
 from benchmarks.sft_peers.pace import PacedTraining
 
-STEPS_PER_TURN = 2
+STEPS_PER_TURN, WARM_UP_TURNS = 2, 3
 
 LIMITS = {"smollm2": 1.3, "4x128": 1.5}
 """Smallest ratio of samples per second, by shape."""
@@ -33,8 +33,8 @@ def race(shape: str, rounds: int) -> list[Bar]:
             racer.ask("")
             sides[side] = PacedTraining(racer)
         for training in sides.values():
-            # The first steps compile, and let the allocators grow.
-            training.run(STEPS_PER_TURN)
+            # The first steps compile the shapes of answers, and let the allocators grow.
+            training.run(WARM_UP_TURNS * STEPS_PER_TURN)
             training.turns.clear()
         for _ in range(rounds):
             for training in sides.values():

@@ -1,6 +1,8 @@
-"""Examples compute the same in packed rows and in rows of their own."""
+"""Examples compute the same in rows of their own, packed, and with a common prompt read once."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from tests.parity.cases import ADAPTER_TARGETS, GOLDENS, VOCABULARY
 from training.data.batches import Batch, Collator
 from training.data.example_store import Example
+from training.data.packing import Groups
 from training.models.family import Model, Params
 from training.models.folder import load_model
 from training.models.unpacked import Slots
@@ -66,3 +69,25 @@ def test_packed_examples_compute_as_each_in_its_own_row(
     assert together.keys() == apart.keys()
     for tokens, states in together.items():
         np.testing.assert_allclose(states, apart[tokens], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("case", ["gpt2", "gemma2", "qwen2_sliding"])
+def test_answers_compute_the_same_with_a_common_prompt_read_once(case: str) -> None:
+    model, params = load_model(GOLDENS / case)
+    generator = np.random.default_rng(0)
+    lengths = np.asarray([[[14, 19, 11, 14], [21, 12, 21, 0]]], np.int32)
+    tokens = np.zeros((*lengths.shape, 32), np.int32)
+    for place, length in np.ndenumerate(lengths):
+        tokens[place][:length] = generator.integers(1, VOCABULARY, length)
+        tokens[place][: 9 if length else 0] = range(1, 10 if length else 1)
+    weights = (np.arange(32) < lengths[..., None]).astype(np.float32)
+    groups = Groups.of(tokens, lengths)
+    assert groups is not None
+    rows = Batch(tokens, tokens, weights, lengths=lengths, groups=groups)
+    rows = jax.tree.map(lambda values: values[0], rows)
+
+    def hidden(share: bool) -> Any:
+        bound = BoundModel(model.bind(params), None, remat=False, by_block=False, share=share)
+        return bound.hidden(rows) * rows.weights[..., None]
+
+    np.testing.assert_allclose(hidden(True), hidden(False), rtol=0, atol=TOLERANCE)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from tailrace.formats.spec.run_spec import TrainSpec
 from training.data.example_store import Example, TopTokens, token_counts, total_tokens
-from training.data.groups import Groups
-from training.data.packing import bucket, pack
+from training.data.packing import Groups, bucket, pack
 
 _POOL = 50
 """Number of batches whose examples are sorted together to group them by length."""

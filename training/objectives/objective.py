@@ -14,7 +14,7 @@ from tailrace.formats.data.record import Record
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
-from training.data.groups import Groups
+from training.data.packing import Groups
 from training.models.attention import AttentionMask
 from training.models.experts.balance import RouterLog, RouterSums
 from training.models.family import Decoder

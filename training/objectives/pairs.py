@@ -30,8 +30,7 @@ from training.data.encode import (
     overlong_text,
 )
 from training.data.example_store import Example, ExampleStore, ExampleWriter, StoredExamples
-from training.data.groups import Groups
-from training.data.packing import bucket
+from training.data.packing import Groups, bucket
 from training.data.totals import Totals
 from training.errors import DataError
 from training.objectives.losses import blockwise_log_probs, log_probs

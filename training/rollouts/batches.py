@@ -17,8 +17,7 @@ from tailrace.formats.data.prediction import FinishReason
 from tailrace.formats.data.rollout import Rollout
 from training.data.batches import Batch, SampledValues, put
 from training.data.example_store import Example
-from training.data.groups import Groups
-from training.data.packing import bucket
+from training.data.packing import Groups, bucket
 
 
 @dataclass(frozen=True)

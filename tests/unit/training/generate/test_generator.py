@@ -206,6 +206,20 @@ def test_top_k_of_one_is_greedy_and_a_penalty_shuns_repetition(generator: Genera
     assert not {5, 6, 7} & set(shy.tokens)
 
 
+def test_samples_that_share_the_reading_of_a_prompt_are_the_same(generator: Generator) -> None:
+    sampling = Sampling(max_new_tokens=6, temperature=1.0, n_samples=3, logprobs=True)
+
+    def sampled(share: bool) -> list[Generation]:
+        parts = generator.generate(PROMPTS, sampling, 16, done={(0, 1)}, share=share)
+        return sorted((g for part in parts for g in part), key=lambda g: (g.index, g.sample))
+
+    once, apart = sampled(True), sampled(False)
+    assert len(once) == 3 * len(PROMPTS) - 1
+    assert [g.tokens for g in once] == [g.tokens for g in apart]
+    for one, other in zip(once, apart, strict=True):
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
+
+
 def test_stop_strings_end_an_answer_where_they_begin(model: Model, params: Params) -> None:
     def decode(tokens: Any) -> str:
         return "".join(f"<{token}>" for token in tokens)
