@@ -55,7 +55,7 @@ class _Walk:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._left = os.fstat(file.fileno()).st_size
+        self._left = self._size_bytes = os.fstat(file.fileno()).st_size
         self._values = 0
         self.order = "<"
 
@@ -91,7 +91,9 @@ class _Walk:
         sizes = [self.number("Q") for _ in range(dimensions)]
         if math.prod(sizes) >= 2**48:
             raise ValueError("it has a tensor larger than any file")
-        self._skip(4 + 8)
+        self._skip(4)
+        if self.number("Q") > self._size_bytes:
+            raise ValueError("it has a tensor that begins after its end")
 
     def require(self, count: int, size: int, limit: int, noun: str) -> None:
         """Raise for a count above its limit or without room in the rest of the file."""

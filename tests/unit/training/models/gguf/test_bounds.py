@@ -36,6 +36,7 @@ HOSTILE = {
     "nesting": head(0, 1) + array(9, 1, struct.pack("<IQ", 9, 1) * 100),
     "dimensions": head(1, 0) + text(b"t") + struct.pack("<I", 2**31) + b"\0" * 40,
     "a size": head(1, 0) + text(b"t") + struct.pack("<IQQIQ", 2, 2**40, 2**40, 0, 0),
+    "an offset": head(1, 0) + text(b"t") + struct.pack("<IQIQ", 1, 1, 0, 2**64 - 8) + b"\0" * 64,
     "a type": head(0, 1) + text(b"a") + struct.pack("<I", 99),
     "nothing": b"",
     "another file": b"PK\x03\x04" * 20,
