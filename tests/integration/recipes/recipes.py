@@ -22,7 +22,6 @@ EXAMPLES = ROOT / "docs/examples"
 VOWELS = "{name: regex, regex: {pattern: '[aeiou]'}}"
 """A judge that a model without knowledge passes sometimes."""
 
-REQUESTS = "tailrace_model_requests_total{"
 
 QUICK = (
     *("train.max_steps=2", "train.warmup_steps=0"),
@@ -52,7 +51,7 @@ def served(stack: Stack, model: str) -> Iterator[str]:
         env=stack.env | {"TAILRACE_SERVER": stack.address},
     )
     try:
-        wait_until(lambda: port_open(stack.judge_port), "the served model", 120)
+        wait_until(lambda: port_open(stack.judge_port), "the served model", 240)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stop(timeout=30)
@@ -74,7 +73,7 @@ def test_a_run_goes_on_with_the_answers_that_were_selected(stack: Stack) -> None
     assert (dataset.lineage.run, dataset.lineage.where) == (sample.name, "outcome = pass")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("stack", ["embedded"], indirect=True)
 def test_a_model_walks_from_fine_tuning_to_a_judged_version(stack: Stack) -> None:
     def create(file: str, run_id: str, *values: str) -> None:
@@ -107,8 +106,8 @@ def test_a_model_walks_from_fine_tuning_to_a_judged_version(stack: Stack) -> Non
         verdicts = list(client.list_verdicts("rated"))
     assert (state(judged), state(rated)) == ("succeeded", "succeeded")
     assert all("it said" in verdict.reason for verdict in verdicts)
-    requests = [line for line in answered.splitlines() if line.startswith(REQUESTS)]
-    assert sum(float(line.split()[-1]) for line in requests) == len(verdicts) > 0
+    requests = [line for line in answered.splitlines() if "/v1/chat/completions" in line]
+    assert sum(float(line.split()[-1]) for line in requests) >= len(verdicts) > 0
     assert judged.resolved_spec.model.source == "models/support@1"
     steps = [(step.run, step.method, step.base) for step in model.lineage]
     assert steps == [
