@@ -60,7 +60,8 @@ async def test_followers_and_workers_continue_streams_that_have_aged(
                     if len(texts) == LINES:
                         break
             await asyncio.wait_for(worker, 10)
-        assert codes == {grpc.StatusCode.UNAVAILABLE}
+        # grpc.aio reports INTERNAL by itself when it writes to a stream that ends meanwhile.
+        assert codes - {grpc.StatusCode.INTERNAL} == {grpc.StatusCode.UNAVAILABLE}
         assert texts == [f"line {number + 1}" for number in range(LINES)]
         calls: Any = api.plane.metrics.registry.get_sample_value
         for method in ("RunService/StreamLogs", "StageService/PublishEvents"):
