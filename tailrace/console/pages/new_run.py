@@ -163,6 +163,7 @@ async def _show(
         form=form,
         outcome=outcome,
         presets=presets().values(),
+        has_training="train" in page.draft,
     )
 
 
