@@ -217,12 +217,12 @@ async def claim(
     free = dict(admission)
     for pool, count in counts:
         free[pool] = free.get(pool, floor) - count
-    due = _due_in_turn(places)
+    due = _due_in_turn(free, floor, places)
     waiting = sa.and_(due.c.first, due.c.publications == 0)
     # Runs that were published take no turn.
     order = (sa.case((waiting, due.c.turn), else_=0), due.c.due_time, due.c.id)
     rank = sa.func.row_number().over(partition_by=(due.c.pool, waiting), order_by=order)
-    room = sa.case(free, value=due.c.pool, else_=floor) if free else sa.literal(floor)
+    room = _room(free, floor, due.c.pool)
     ranked = sa.select(due, sa.or_(sa.not_(waiting), rank <= room).label("admitted"), *(
         column.label(f"order{i}") for i, column in enumerate(order)
     )).subquery()  # fmt: skip
@@ -240,8 +240,14 @@ async def claim(
     return [_entry(row, claim_id) for row in rows]
 
 
-def _due_in_turn(places: Places | None) -> sa.Subquery:
-    """Return the due rows whose project has a place for them, each with its project's turn.
+def _room(
+    free: Mapping[str, int], floor: int, pool: sa.ColumnElement[str]
+) -> sa.ColumnElement[int]:
+    return sa.case(dict(free), value=pool, else_=floor) if free else sa.literal(floor)
+
+
+def _due_in_turn(free: Mapping[str, int], floor: int, places: Places | None) -> sa.Subquery:
+    """Return the due rows whose pool and project have room, each with its project's turn.
 
     A run that its project has no place for is left out before pools are counted, so that it keeps
     no other project's run from its turn.
@@ -250,7 +256,10 @@ def _due_in_turn(places: Places | None) -> sa.Subquery:
     turn = sa.func.row_number().over(
         partition_by=(outbox.c.project, holds), order_by=(outbox.c.due_time, outbox.c.id)
     )
-    due = sa.select(outbox, holds.label("holds"), turn.label("turn")).where(_IS_DUE)
+    waiting = sa.and_(outbox.c.first, outbox.c.publications == 0)
+    # Thousands of runs may wait for a full pool: they are not worth sorting.
+    has_room = sa.or_(sa.not_(waiting), _room(free, floor, outbox.c.pool) > 0)
+    due = sa.select(outbox, holds.label("holds"), turn.label("turn")).where(_IS_DUE, has_room)
     if places is None:
         return due.subquery()
     rows = due.subquery()
