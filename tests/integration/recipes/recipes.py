@@ -94,7 +94,7 @@ def test_a_model_walks_from_fine_tuning_to_a_judged_version(stack: Stack) -> Non
     call(stack, "tailrace", "models", "alias", "support", "prod", "1")
     create("walk/judged.yaml", "judged", "infer.max_new_tokens=4")
     with served(stack, "models/support@prod") as url:
-        # A model without knowledge writes no verdicts: each of its replies is an error.
+        # The nano model's context is too short for a rubric: the server refuses each question.
         endpoint = f"endpoint: {{url: '{url}/v1', model: support}}"
         rubric = f"{{rubric: right, backend: {{{endpoint}, max_new_tokens: 4}}}}"
         rater = f"{{name: llm_rubric, max_error_rate: 1, llm_rubric: {rubric}}}"
@@ -105,7 +105,7 @@ def test_a_model_walks_from_fine_tuning_to_a_judged_version(stack: Stack) -> Non
         rated = client.get_run("rated")
         verdicts = list(client.list_verdicts("rated"))
     assert (state(judged), state(rated)) == ("succeeded", "succeeded")
-    assert all("it said" in verdict.reason for verdict in verdicts)
+    assert {verdict.reason for verdict in verdicts} == {"the endpoint answers HTTP 400"}
     requests = [line for line in answered.splitlines() if "/v1/chat/completions" in line]
     assert sum(float(line.split()[-1]) for line in requests) >= len(verdicts) > 0
     assert judged.resolved_spec.model.source == "models/support@1"
