@@ -20,7 +20,7 @@ from services.settings import Settings
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
-from services.usecases.access.tokens import create_token
+from services.usecases.access.tokens import NewToken, store_token
 
 EXIT_CONFIGURATION = 78
 """A setting is invalid (EX_CONFIG of sysexits.h)."""
@@ -57,13 +57,9 @@ async def _create(settings: Settings, description: str, days: int | None) -> str
     try:
         await database.check()
         await migrate_database(database)
-        _token, text = await create_token(
-            database,
-            ALL_PROJECTS,
-            description=description,
-            scopes=[Scope.ADMIN],
-            expire_time=None if days is None else utc_now() + timedelta(days=days),
-        )
+        expire_time = None if days is None else utc_now() + timedelta(days=days)
+        new = NewToken(description, scopes=[Scope.ADMIN], expire_time=expire_time)
+        _token, text = await store_token(database, new, ALL_PROJECTS)
         return text
     finally:
         await database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import time
 import uuid
@@ -16,7 +17,7 @@ import structlog
 from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
-from services.api.rpc import current_caller
+from services.api.rpc import current_caller, current_identity, set_caller
 from services.call_quotas import CallQuotas
 from services.domain.errors import Code, DomainError, PermissionDenied
 from services.domain.lease import parse_token
@@ -123,8 +124,7 @@ class CallInterceptor(_Interceptor):
         async def call(raw: Any, context: Any) -> Any:
             request = read(raw)
             async with self._around(name, request, context):
-                if name in WORKER_LEASED:
-                    await self._require_leased_run(request, context)
+                await self._enter_lease(name, request, context)
                 return await behaviour(await self._admit(request), context)
 
         return call
@@ -142,6 +142,7 @@ class CallInterceptor(_Interceptor):
         async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
             request = read(raw)
             async with self._around(name, request, context, stream=True) as open_calls:
+                await self._enter_lease(name, request, context)
                 with self._quotas.stream(current_caller()):
                     async for response in behaviour(await self._admit(request), context):
                         with sending(open_calls):
@@ -189,19 +190,23 @@ class CallInterceptor(_Interceptor):
         _require_binding(request, current_caller().binding)
         return request
 
-    async def _require_leased_run(self, request: Any, context: Any) -> None:
-        """Let a worker read the run of a lease alone, which the metadata carries.
+    async def _enter_lease(self, name: str, request: Any, context: Any) -> None:
+        """Let a worker act for the run of a lease alone, which the metadata carries.
+
+        It becomes a caller in the project of that run.
 
         Raises:
             LeaseLost: The lease is missing or not valid.
             PermissionDenied: The request names another run (OTHER_RUN).
         """
-        if not current_caller().is_worker or isinstance(request, DomainError):
+        caller = current_caller()
+        is_broken = isinstance(request, DomainError)
+        if name not in WORKER_LEASED or not caller.is_worker or is_broken:
             return
         text = dict(context.invocation_metadata()).get(LEASE_HEADER, "")
-        await self._require_own_lease(text)
-        lease = parse_token(text)
-        if lease is None or request.parent != run_name(lease.task_id.run_uid):
+        attempt = await self._require_own_lease(text)
+        set_caller(dataclasses.replace(caller, project=attempt.project), current_identity())
+        if getattr(request, "parent", run_name(attempt.run_uid)) != run_name(attempt.run_uid):
             raise PermissionDenied(
                 "OTHER_RUN", "a worker reads the run of its lease only, by its uid"
             )
@@ -220,10 +225,14 @@ class CallInterceptor(_Interceptor):
             await self._require_own_lease(lease)
         return lease
 
-    async def _require_own_lease(self, text: str) -> None:
-        """Raise unless a lease is valid and the caller's credential may be that of its worker."""
+    async def _require_own_lease(self, text: str) -> Attempt:
+        """Return the attempt of a lease.
+
+        Raise unless it is valid and the caller's credential may be that of its worker.
+        """
         attempt = await self._check_lease(text)
         current_caller().binding.require_worker(attempt.worker_id)
+        return attempt
 
     @asynccontextmanager
     async def _around(

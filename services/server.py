@@ -17,6 +17,7 @@ from services.api.baselines import BaselineServicer
 from services.api.datasets import DatasetServicer
 from services.api.eval_sets import EvalSetServicer
 from services.api.models import ModelServicer
+from services.api.projects import ProjectServicer
 from services.api.quotas import QuotaServicer
 from services.api.rpc import Uploads
 from services.api.runs import RunServicer
@@ -39,7 +40,7 @@ from services.oidc.verifier import Verifier
 from services.projects import Projects
 from services.reflection import add_reflection
 from services.settings import Settings
-from services.storage.blobs.folder import FolderBlobStore
+from services.storage.blobs.folder import FolderBlobStores
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
 from services.tokens import Tokens
@@ -59,6 +60,8 @@ from tailrace.v1 import (
     evalset_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
+    project_pb2,
+    project_pb2_grpc,
     quota_pb2,
     quota_pb2_grpc,
     run_pb2,
@@ -84,6 +87,7 @@ SERVICES = tuple(
         dataset_pb2,
         evalset_pb2,
         model_pb2,
+        project_pb2,
         quota_pb2,
         run_pb2,
         session_pb2,
@@ -108,7 +112,7 @@ class ControlPlane:
                 pool_size=settings.database_pool_size,
                 statement_cache=settings.database_statement_cache,
             ),
-            blobs=FolderBlobStore(settings.data_dir, settings.min_free_bytes),
+            blobs=FolderBlobStores(settings.data_dir, settings.min_free_bytes),
         )
         oidc = load_oidc(settings.oidc_file) if settings.oidc_file is not None else None
         self._oidc = Verifier(oidc) if oidc is not None else None
@@ -311,6 +315,7 @@ def _servicers(
         (evalset_pb2_grpc.add_EvalSetServiceServicer_to_server, EvalSetServicer(context, uploads)),
         (model_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(context)),
         (baseline_pb2_grpc.add_BaselineServiceServicer_to_server, BaselineServicer(context)),
+        (project_pb2_grpc.add_ProjectServiceServicer_to_server, ProjectServicer(context)),
         (quota_pb2_grpc.add_QuotaServiceServicer_to_server, QuotaServicer(context)),
         (token_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(context)),
         (

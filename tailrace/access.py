@@ -25,7 +25,7 @@ PROJECT_HEADER = "tailrace-project"
 
 @dataclass(frozen=True)
 class Access:
-    """TLS files and token of a client; without them, plaintext and anonymous."""
+    """TLS files, token and project of a client; without them, plaintext and anonymous."""
 
     tls: TlsFiles | None = None
     """Files for TLS, where no ``ca`` means the public authorities; ``None`` for plaintext."""
@@ -35,10 +35,18 @@ class Access:
     """Function that returns the token of the next call."""
     insecure: bool = False
     """True to send the token in plaintext to another machine, too."""
+    project: str = ""
+    """Project of the calls; empty for that of the token, else ``default``."""
+
+    @property
+    def has_metadata(self) -> bool:
+        """True if calls carry metadata."""
+        return self.token is not None or bool(self.project)
 
     def metadata(self) -> Metadata:
         """Return the metadata of the next call."""
-        return () if self.token is None else ((HEADER, f"{SCHEME}{self.token()}"),)
+        token = () if self.token is None else ((HEADER, f"{SCHEME}{self.token()}"),)
+        return (*token, (PROJECT_HEADER, self.project)) if self.project else token
 
     def require_protection(self, server: str) -> None:
         """Check that the token does not travel in plaintext beyond this machine.

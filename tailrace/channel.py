@@ -72,7 +72,7 @@ def connect_aio(server: str, access: Access = PLAINTEXT) -> grpc.aio.Channel:
             return grpc.aio.insecure_channel(server, options=_options(server))
         return grpc.aio.secure_channel(server, credentials, options=_options(server))
 
-    if access.tls is None and access.token is None:
+    if access.tls is None and not access.has_metadata:
         return opened(access.credentials)
     return AuthorizedAioChannel(Connection(access, opened), access)
 

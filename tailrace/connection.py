@@ -13,7 +13,7 @@ import grpc.aio
 
 from tailrace.access import Access
 from tailrace.tls_files import TlsFilesError, Version
-from tailrace.worker_token import HEADER
+from tailrace.worker_token import Metadata
 
 _log = logging.getLogger(__name__)
 
@@ -87,17 +87,17 @@ class Connection(Generic[C]):
 
 
 class AuthorizedMethod:
-    """Method of a stub whose calls carry the access's token."""
+    """Method of a stub whose calls carry further metadata, such as a token."""
 
-    def __init__(self, method: Any, access: Access) -> None:
+    def __init__(self, method: Any, metadata: Callable[[], Metadata]) -> None:
         self._method = method
-        self._access = access
+        self._metadata = metadata
 
     def __call__(self, *args: Any, metadata: Any = None, **options: Any) -> Any:
-        """Call the method; a token among the call's own metadata takes precedence."""
+        """Call the method; the call's own metadata takes precedence."""
         own = tuple(metadata or ())
-        if all(name != HEADER for name, _value in own):
-            own += self._access.metadata()
+        names = {name for name, _value in own}
+        own += tuple(entry for entry in self._metadata() if entry[0] not in names)
         return self._method(*args, metadata=own, **options)
 
 
@@ -125,7 +125,8 @@ class ClosableChannel(grpc.Channel):
         return channel
 
     def _method(self, method: Any) -> Any:
-        return method if self._access.token is None else AuthorizedMethod(method, self._access)
+        has_metadata = self._access.has_metadata
+        return AuthorizedMethod(method, self._access.metadata) if has_metadata else method
 
     def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
         """See :class:`grpc.Channel`, like all methods here."""
@@ -173,7 +174,8 @@ class AuthorizedAioChannel(grpc.aio.Channel):
         self._access = access
 
     def _method(self, method: Any) -> Any:
-        return method if self._access.token is None else AuthorizedMethod(method, self._access)
+        has_metadata = self._access.has_metadata
+        return AuthorizedMethod(method, self._access.metadata) if has_metadata else method
 
     def unary_unary(self, *args: Any, **options: Any) -> Any:
         """See :class:`grpc.aio.Channel`, like all methods here."""

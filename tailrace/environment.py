@@ -1,4 +1,4 @@
-"""Server and access of a client, from arguments, the environment and the current profile.
+"""Server, access and project of a client, from arguments, the environment and the current profile.
 
 An argument takes precedence over a variable, and a variable over the profile. A profile counts only
 for its own server: its token is never sent to another one.
@@ -7,7 +7,9 @@ for its own server: its token is never sent to another one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tailrace.access import INSECURE_VARIABLE, Access, AccessError
@@ -23,6 +25,7 @@ CERTIFICATE_VARIABLE = "TAILRACE_CERT_FILE"
 KEY_VARIABLE = "TAILRACE_KEY_FILE"
 TOKEN_VARIABLE = "TAILRACE_TOKEN_FILE"
 PROFILE_VARIABLE = "TAILRACE_PROFILE"
+PROJECT_VARIABLE = "TAILRACE_PROJECT"
 
 VARIABLES = {
     TLS_VARIABLE: "TLS with the public authorities; implied by the variables below.",
@@ -33,6 +36,7 @@ VARIABLES = {
     KEY_VARIABLE: "PEM file with its private key, mode 0600.",
     TOKEN_VARIABLE: "File with the API token, mode 0600; read again after changes.",
     PROFILE_VARIABLE: "Name of the profile to use in place of the current one.",
+    PROJECT_VARIABLE: "Project of all calls, in place of that of the profile.",
     INSECURE_VARIABLE: "`true` to send the token in plaintext to another machine.",
 }
 """Meaning of each variable of a client's access, for the page of settings."""
@@ -41,24 +45,28 @@ _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
 
 
-def resolve(server: str | None = None, access: Access | None = None) -> tuple[str, Access]:
+def resolve(
+    server: str | None = None, access: Access | None = None, project: str | None = None
+) -> tuple[str, Access]:
     """Return the address of a client's server and the access to it.
 
     Args:
         server: ``host:port``; ``None`` for that of the variable, else of the profile, else
             :data:`DEFAULT_SERVER`.
         access: Access that counts in place of the environment's and the profile's.
+        project: Project that counts in place of theirs.
 
     Raises:
         ValueError: The address is a URL, a variable is wrong, or the profile cannot be used
             (``AccessError``, ``ProfileError``).
     """
     if server is not None and access is not None:
-        return server_address(server), access
+        return server_address(server), _in_project(access, project)
     named = server or os.environ.get(SERVER_VARIABLE)
     name, profile = _profile(named)
     address = server_address(named or (profile.server if profile else DEFAULT_SERVER))
-    return address, access or _access(profile or Profile(address), os.environ, name)
+    resolved = access or _access(profile or Profile(address), os.environ, name)
+    return address, _in_project(resolved, project)
 
 
 def _profile(server: str | None) -> tuple[str, Profile | None]:
@@ -99,6 +107,7 @@ def _access(profile: Profile, variables: Mapping[str, str], name: str = "") -> A
         tls=files if has_tls else None,
         token=token,
         insecure=_flag(variables, INSECURE_VARIABLE, profile.insecure),
+        project=_project_id(variables.get(PROJECT_VARIABLE) or profile.project),
     )
 
 
@@ -126,6 +135,21 @@ def read_token(path: Path) -> str:
     if not text or not text.isprintable() or not text.isascii() or " " in text:
         raise AccessError(f"{path} does not hold a token on one line")
     return text
+
+
+def _in_project(access: Access, project: str | None) -> Access:
+    return replace(access, project=_project_id(project)) if project else access
+
+
+def _project_id(project: str) -> str:
+    """Return the id of ``{project}`` or ``projects/{project}``; empty for none."""
+    project_id = project.removeprefix("projects/")
+    if project_id and not re.fullmatch("[a-z0-9-]{1,63}", project_id):
+        raise AccessError(
+            f"{project!r} is not a project's id: `tailrace projects list` shows yours; set "
+            f"--project or {PROJECT_VARIABLE}"
+        )
+    return project_id
 
 
 def _path(variables: Mapping[str, str], variable: str, stored: str) -> Path | None:

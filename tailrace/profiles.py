@@ -50,6 +50,8 @@ class Profile:
     """True if the token is the ID token of the login."""
     insecure: bool = False
     """True to send the token in plaintext to another machine."""
+    project: str = ""
+    """Project of the calls; empty for that of the token, else ``default``."""
 
 
 @dataclass(frozen=True)

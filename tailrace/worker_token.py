@@ -30,7 +30,7 @@ HEADER = "authorization"
 """Metadata key of the token."""
 
 LEASE_HEADER = "tailrace-lease"
-"""Metadata key of the lease token with which a worker reads the run of its lease."""
+"""Metadata key of the lease token with which a worker reads and uploads for its lease's run."""
 
 SCHEME = "Bearer "
 """Text before the token in the metadata's value (RFC 6750)."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tailrace.formats.endpoint_access import (
 )
 from tailrace.formats.limits import MAX_ID
 from tailrace.formats.spec.judge_spec import JUDGES, JudgeSpec
+from tailrace.formats.spec.run_spec import RESOURCE_ID
 from tailrace.private_file import exposure
 from workers.settings import Settings
 
@@ -51,20 +54,40 @@ def foreign_judges() -> dict[str, str]:
     return judges
 
 
-def endpoint_access(judges: Iterable[JudgeSpec], settings: Settings) -> EndpointAccess:
+@dataclass(frozen=True)
+class GrantedKey:
+    """A key, and the projects whose runs may use it."""
+
+    key: EndpointKey
+    projects: frozenset[str] | None = None
+    """Ids of the projects; ``None`` for all."""
+
+
+def endpoint_access(
+    judges: Iterable[JudgeSpec], settings: Settings, project: str
+) -> EndpointAccess:
     """Return the endpoints that the judges of a stage may reach, with only the keys they need.
+
+    Places and keys that are granted to other projects are left out, as if they were not listed.
 
     Raises:
         JudgeKeysError: The file of keys cannot be used.
     """
     endpoints = [endpoint for judge in judges if (endpoint := judge.endpoint()) is not None]
     needed = {(one.api_key_env, EndpointUrl.of(one.url).place) for one in endpoints}
-    keys = [key for key in read_keys(settings.judge_keys_file) if (key.name, key.place) in needed]
-    return EndpointAccess(list(settings.judge_endpoints), keys, settings.judge_proxy)
+    keys = [
+        granted.key
+        for granted in read_keys(settings.judge_keys_file)
+        if (granted.key.name, granted.key.place) in needed
+        and (granted.projects is None or project in granted.projects)
+    ]
+    return EndpointAccess(settings.places_of(project), keys, settings.judge_proxy)
 
 
-def read_keys(path: Path | None) -> list[EndpointKey]:
+def read_keys(path: Path | None) -> list[GrantedKey]:
     """Read keys from ``{"NAME": {"host": "api.example.com", "key": "…"}}``; no path, no keys.
+
+    With ``"projects": ["vision"]`` in its entry, a key is for the runs of these projects alone.
 
     Raises:
         JudgeKeysError: The file is missing, readable by others, or has another form.
@@ -91,9 +114,11 @@ def read_keys(path: Path | None) -> list[EndpointKey]:
     return [_key(path, name, entry) for name, entry in entries.items()]
 
 
-def _key(path: Path, name: str, entry: object) -> EndpointKey:
-    if not isinstance(entry, Mapping) or entry.keys() != {"host", "key"}:
-        raise JudgeKeysError(f'{path}: {name} must be {{"host": "…", "key": "…"}}')
+def _key(path: Path, name: str, entry: object) -> GrantedKey:
+    if not isinstance(entry, Mapping) or entry.keys() - {"projects"} != {"host", "key"}:
+        raise JudgeKeysError(
+            f'{path}: {name} must be {{"host": "…", "key": "…"}}, with "projects" at most'
+        )
     host, secret = entry["host"], entry["key"]
     if not isinstance(host, str) or not isinstance(secret, str):
         raise JudgeKeysError(f"{path}: host and key of {name} must be text")
@@ -104,4 +129,16 @@ def _key(path: Path, name: str, entry: object) -> EndpointKey:
     problems = key.violations(name)
     if problems:
         raise JudgeKeysError(f"{path}: the key of {name} {problems[0].description}")
-    return key
+    return GrantedKey(key, _projects(path, name, entry.get("projects")))
+
+
+def _projects(path: Path, name: str, projects: object) -> frozenset[str] | None:
+    if projects is None:
+        return None
+    if not isinstance(projects, list) or not projects or not all(map(_is_project, projects)):
+        raise JudgeKeysError(f'{path}: the projects of {name} must be ids, such as ["default"]')
+    return frozenset(projects)
+
+
+def _is_project(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(RESOURCE_ID, value) is not None

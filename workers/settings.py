@@ -131,11 +131,13 @@ class Settings(BaseSettings):
     only those of :mod:`workers.process.environment`: no password, cloud key or hub token."""
     judge_endpoints: Annotated[tuple[str, ...], NoDecode] = ()
     """Servers (``host:port``, separated by commas) that judges may call although they are not
-    public or do not use https. By default judges reach only public addresses over https."""
+    public or do not use https. ``host:port@project`` is for the runs of one project alone. By
+    default judges reach only public addresses over https."""
     judge_keys_file: Path | None = None
     """JSON file, mode 0600, with the keys of judging endpoints, each for one host. It is read again
     for each JUDGE stage: ``{"TAILRACE_JUDGE_KEY_EXAMPLE": {"host": "api.example.com", "key":
-    "…"}}``. The port is 443 unless ``host`` names another."""
+    "…"}}``. The port is 443 unless ``host`` names another; ``"projects": ["vision"]`` in an entry
+    keeps its key for the runs of these projects."""
     judge_proxy: str | None = None
     """HTTP proxy (``host:port``) through which judges reach servers other than ``judge_endpoints``.
     Proxy variables of the environment have no effect."""
@@ -212,7 +214,7 @@ class Settings(BaseSettings):
     @field_validator("judge_endpoints")
     @classmethod
     def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(read_place(place) for place in value)
+        return tuple(_granted_place(place) for place in value)
 
     @field_validator("judge_proxy")
     @classmethod
@@ -265,6 +267,11 @@ class Settings(BaseSettings):
             tls=files if has_tls else None, token=lambda: token.value, insecure=self.insecure
         )
 
+    def places_of(self, project: str) -> list[str]:
+        """Return the places of ``judge_endpoints`` that judges of a project's runs may call."""
+        granted = [entry.partition("@") for entry in self.judge_endpoints]
+        return [place for place, _, owner in granted if owner in ("", project)]
+
     def public(self) -> dict[str, Any]:
         """Return the settings that may be shown to anyone, as plain data."""
         return self.model_dump(mode="json", include=set(_PUBLIC))
@@ -289,3 +296,11 @@ class Settings(BaseSettings):
     def resource_name(self) -> str:
         """Resource name of the worker, ``workers/{worker}``."""
         return f"workers/{self.worker_name}"
+
+
+def _granted_place(text: str) -> str:
+    """Return ``host:port`` or ``host:port@project`` in one notation; raise ``ValueError``."""
+    place, at, project = text.partition("@")
+    if at and not re.fullmatch(RESOURCE_ID, project):
+        raise ValueError(f"{text!r} is not HOST:PORT or HOST:PORT@PROJECT")
+    return f"{read_place(place)}{at}{project}"

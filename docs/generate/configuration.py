@@ -19,7 +19,7 @@ from services.settings import Settings as ControlPlaneSettings
 from tailrace.access import INSECURE_VARIABLE
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
 from tailrace.console.settings import Settings as ConsoleSettings
-from tailrace.environment import PROFILE_VARIABLE, TLS_VARIABLE, VARIABLES
+from tailrace.environment import PROFILE_VARIABLE, PROJECT_VARIABLE, TLS_VARIABLE, VARIABLES
 from workers.settings import Settings as WorkerSettings
 
 _INTRODUCTION = """
@@ -30,6 +30,7 @@ not valid ends the process at its start with a message that names it.
 _ACCESS_KINDS = {
     TLS_VARIABLE: "true or false",
     PROFILE_VARIABLE: "text",
+    PROJECT_VARIABLE: "text",
     INSECURE_VARIABLE: "true or false",
 }
 _CLIENT = (

@@ -76,6 +76,21 @@ CALLS: dict[str, Reason] = {
     "RUN_NOT_FOUND": Reason(
         "NOT_FOUND", "No run has this id or uid.", "`tailrace runs list` names all runs."
     ),
+    "PROJECT_EXISTS": Reason(
+        "ALREADY_EXISTS",
+        "The id is that of another project, or of a deleted one.",
+        "Choose another id.",
+    ),
+    "PROJECT_NOT_EMPTY": Reason(
+        "FAILED_PRECONDITION",
+        "A project that has runs, content or tokens in force cannot be deleted.",
+        "Revoke its tokens to close it.",
+    ),
+    "RIGHTS_EXCEEDED": Reason(
+        "PERMISSION_DENIED",
+        "The token to create would have rights that the caller lacks.",
+        "Leave the project out, or ask an administrator.",
+    ),
     "PROJECT_NOT_FOUND": Reason(
         "NOT_FOUND",
         "The project does not exist, or the caller has no role in it.",

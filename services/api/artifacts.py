@@ -43,7 +43,9 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         context: Rpc,
     ) -> artifact_pb2.QueryWriteStatusResponse:
         """Return the committed size of an upload."""
-        status = await artifacts.upload_status(self._context, request.resource_name)
+        status = await artifacts.upload_status(
+            self._context, current_caller(), request.resource_name
+        )
         return artifact_pb2.QueryWriteStatusResponse(
             committed_size=status.committed, complete=status.complete
         )
@@ -60,8 +62,10 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         ]
         if violations:
             raise InvalidInput(violations)
-        blobs = self._context.blobs
-        async for chunk in blobs.read(sha256, request.read_offset, request.read_limit):
+        chunks = artifacts.read(
+            self._context, current_caller(), sha256, request.read_offset, request.read_limit
+        )
+        async for chunk in chunks:
             yield artifact_pb2.ReadResponse(data=chunk)
 
     async def GetArtifact(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from services.api.convert.token import scopes_of, token_to_proto
-from services.api.convert.values import time
+from services.api.convert.token import new_token_of, token_to_proto
 from services.api.rpc import Rpc, current_caller
-from services.domain.scope import IN_ALL
-from services.domain.token import ALL_PROJECTS, parse_token_name
-from services.domain.worker import parse_worker_name
+from services.domain.token import parse_token_name
 from services.usecases.access import tokens
 from services.usecases.context import Context
 from tailrace.v1 import token_pb2, token_pb2_grpc
@@ -23,18 +20,8 @@ class TokenServicer(token_pb2_grpc.TokenServiceServicer):
         self, request: token_pb2.CreateTokenRequest, context: Rpc
     ) -> token_pb2.CreateTokenResponse:
         """Create a token and return its secret, once."""
-        message = request.token
-        expires = message.HasField("expire_time")
-        scopes = scopes_of(message)
-        token, secret = await tokens.create_token(
-            self._context.database,
-            ALL_PROJECTS if IN_ALL & set(scopes) else current_caller().project,
-            description=message.description,
-            scopes=scopes,
-            expire_time=time(message.expire_time, "token.expire_time") if expires else None,
-            worker_id=parse_worker_name(message.worker, "token.worker") if message.worker else "",
-            pools=list(message.pools),
-        )
+        new = new_token_of(request.token)
+        token, secret = await tokens.create_token(self._context, current_caller(), new)
         return token_pb2.CreateTokenResponse(token=token_to_proto(token), secret=secret)
 
     async def ListTokens(
@@ -42,7 +29,7 @@ class TokenServicer(token_pb2_grpc.TokenServiceServicer):
     ) -> token_pb2.ListTokensResponse:
         """List tokens by name."""
         page, token = await tokens.list_tokens(
-            self._context, size=request.page_size, token=request.page_token
+            self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return token_pb2.ListTokensResponse(tokens=map(token_to_proto, page), next_page_token=token)
 
@@ -51,4 +38,4 @@ class TokenServicer(token_pb2_grpc.TokenServiceServicer):
     ) -> token_pb2.Token:
         """Revoke a token for good."""
         token_id = parse_token_name(request.name)
-        return token_to_proto(await tokens.revoke_token(self._context, token_id))
+        return token_to_proto(await tokens.revoke_token(self._context, current_caller(), token_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api.convert.values import timestamp
 from services.api.convert.worker import pools_to_proto, worker_to_proto
-from services.api.rpc import Rpc
+from services.api.rpc import Rpc, current_caller
 from services.domain.worker import parse_worker_name
 from services.usecases.access.certificates import revoke_certificate
 from services.usecases.context import Context
@@ -24,6 +24,7 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
         """List workers by name."""
         page, token = await workers.list_workers(
             self._context,
+            current_caller(),
             size=request.page_size,
             token=request.page_token,
             everyone=request.all,
@@ -37,21 +38,25 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
     ) -> worker_pb2.Worker:
         """Return a worker."""
         worker_id = parse_worker_name(request.name, "name")
-        return worker_to_proto(await workers.get_worker(self._context, worker_id))
+        return worker_to_proto(await workers.get_worker(self._context, current_caller(), worker_id))
 
     async def DrainWorker(
         self, request: worker_pb2.DrainWorkerRequest, context: Rpc
     ) -> worker_pb2.Worker:
         """Let a worker finish its stages and accept no more."""
         worker_id = parse_worker_name(request.name, "name")
-        return worker_to_proto(await workers.drain_worker(self._context, worker_id))
+        return worker_to_proto(
+            await workers.drain_worker(self._context, current_caller(), worker_id)
+        )
 
     async def UndrainWorker(
         self, request: worker_pb2.UndrainWorkerRequest, context: Rpc
     ) -> worker_pb2.Worker:
         """Let a drained worker accept stages again."""
         worker_id = parse_worker_name(request.name, "name")
-        return worker_to_proto(await workers.undrain_worker(self._context, worker_id))
+        return worker_to_proto(
+            await workers.undrain_worker(self._context, current_caller(), worker_id)
+        )
 
     async def ForgetWorker(
         self, request: worker_pb2.ForgetWorkerRequest, context: Rpc

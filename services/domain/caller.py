@@ -32,6 +32,9 @@ class Caller:
     binding: WorkerBinding = ANY_WORKER
     """Name and pools of a worker's credential."""
 
+    projects: frozenset[str] | None = None
+    """Projects in which the caller has a role; ``None`` for rights in every project."""
+
     @property
     def role(self) -> Role | None:
         """Role of the caller in the project; ``None`` for a worker."""
@@ -41,6 +44,10 @@ class Caller:
     def is_cluster_admin(self) -> bool:
         """True if the caller may act in every project, and manage projects and workers."""
         return Scope.ADMIN in self.scopes
+
+    def knows(self, project: str) -> bool:
+        """Return True if the caller has rights in a project, should it exist."""
+        return self.projects is None or project in self.projects
 
     @property
     def is_worker(self) -> bool:
@@ -81,24 +88,31 @@ class Identity:
         """Project of calls that name none: the only one with a role, else ``default``."""
         return next(iter(self.roles)) if len(self.roles) == 1 else DEFAULT_PROJECT
 
+    @property
+    def _projects(self) -> frozenset[str] | None:
+        return None if self.scopes else frozenset(self.roles)
+
     def caller(self, project: str = "") -> Caller:
         """Return the caller in a project, or in :attr:`home` for an empty name.
 
         Raises:
             NotFound: The identity has no right in the project (PROJECT_NOT_FOUND).
         """
-        chosen = project or self.home
+        # The fleet serves all projects: leases tell for which one a worker acts.
+        chosen = DEFAULT_PROJECT if self.scopes == {Scope.WORKER} else project or self.home
         role = self.roles.get(chosen)
         scopes = self.scopes | (role.scopes if role else frozenset())
         if not scopes:
             raise unknown_project(chosen)
-        return Caller(chosen, scopes, self.token_id, self.subject, self.binding)
+        return Caller(chosen, scopes, self.token_id, self.subject, self.binding, self._projects)
 
     def caller_anywhere(self) -> Caller:
         """Return the caller of a method that concerns no project, with the rights of all."""
         roles = (role.scopes for role in self.roles.values())
         scopes = self.scopes.union(*roles)
-        return Caller(DEFAULT_PROJECT, scopes, self.token_id, self.subject, self.binding)
+        return Caller(
+            DEFAULT_PROJECT, scopes, self.token_id, self.subject, self.binding, self._projects
+        )
 
 
 def unknown_project(project: str) -> NotFound:

@@ -28,7 +28,7 @@ def page_size(requested: int, *, default: int, maximum: int = MAX_PAGE_ENTRIES) 
 def encode_page_token(position: Sequence[str | int | datetime], query: object) -> str:
     """Return the token that continues after ``position``.
 
-    ``query`` is plain data of the fields that must not change between pages.
+    ``query`` is plain data of what must not change between pages: the project and fields.
     """
     plain = [entry.isoformat() if isinstance(entry, datetime) else entry for entry in position]
     body = json.dumps({"p": plain, "q": _fingerprint(query)}, separators=(",", ":"))
@@ -59,7 +59,7 @@ def decode_page_token(
         raise InvalidInput.field("page_token", "is not a page token of this server") from None
     if fingerprint != _fingerprint(query):
         raise InvalidInput.field(
-            "page_token", "belongs to a request with another filter, order or parent"
+            "page_token", "belongs to a request with another filter, order, parent or project"
         )
     return position
 

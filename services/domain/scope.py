@@ -80,7 +80,7 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "RunService/ListPredictions": _R | _S,
     "RunService/ListVerdicts": _R,
     "RunService/CompareRuns": _R,
-    # Content has the sha256 of its bytes as its address, which a worker gets with its lease.
+    # A worker uploads and reads content for the project of its lease (WORKER_LEASED).
     "ArtifactService/Write": _W | _S,
     "ArtifactService/QueryWriteStatus": _W | _S,
     "ArtifactService/Read": _R | _S,
@@ -111,9 +111,13 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "FleetService/ForgetWorker": _A,
     "FleetService/RevokeWorkerCertificate": _A,
     "FleetService/ListPools": _R,
-    "TokenService/CreateToken": _A,
-    "TokenService/ListTokens": _A,
-    "TokenService/RevokeToken": _A,
+    "ProjectService/CreateProject": _A,
+    "ProjectService/GetProject": _R,
+    "ProjectService/ListProjects": _R,
+    "ProjectService/DeleteProject": _A,
+    "TokenService/CreateToken": _O,
+    "TokenService/ListTokens": _O,
+    "TokenService/RevokeToken": _O,
     # Without a credential, too (PUBLIC).
     "SessionService/GetLoginOptions": frozenset(Scope),
     "SessionService/CreateSession": _ANY_CLIENT,
@@ -133,13 +137,31 @@ RULES: Mapping[str, frozenset[Scope]] = {
 }
 """Scopes of which a caller needs one, by method. A test compares the keys with the descriptors."""
 
-WORKER_LEASED = frozenset({"RunService/ListPredictions"})
-"""Methods that a caller with the scope WORKER may call for the run of its lease only."""
+WORKER_LEASED = frozenset(
+    {
+        "RunService/ListPredictions",
+        "ArtifactService/Write",
+        "ArtifactService/QueryWriteStatus",
+        "ArtifactService/Read",
+    }
+)
+"""Methods that a caller with the scope WORKER may call for the run of its lease only, or for that
+run's project.
+"""
 
 PUBLIC = frozenset({"SessionService/GetLoginOptions"})
 """Methods that need no credential."""
 
-ANY_PROJECT = frozenset({"SessionService/CreateSession", "SessionService/EndSession"})
+ANY_PROJECT = frozenset(
+    {
+        "ProjectService/CreateProject",
+        "ProjectService/GetProject",
+        "ProjectService/ListProjects",
+        "ProjectService/DeleteProject",
+        "SessionService/CreateSession",
+        "SessionService/EndSession",
+    }
+)
 """Methods that concern no project: a role in any one suffices."""
 
 NOT_FOR_SESSIONS = frozenset({"TokenService/CreateToken", "SessionService/CreateSession"})

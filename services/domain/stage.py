@@ -156,6 +156,8 @@ class Attempt:
 
     run_uid: str
     """Uid of the run."""
+    project: str
+    """Project of the run."""
     stage_id: str
     """Id of the stage."""
     ordinal: int

@@ -12,7 +12,7 @@ from services.runtime.project_limits import ProjectLimits
 from services.runtime.relay_queue import RelayQueue
 from services.runtime.wakeups import SharedReads, Shutdown, Wakeups
 from services.settings import Settings
-from services.storage.blobs.store import BlobStore
+from services.storage.blobs.store import BlobStores
 from services.storage.engine.database import Database
 
 
@@ -22,7 +22,8 @@ class Context:
 
     settings: Settings
     database: Database
-    blobs: BlobStore
+    blobs: BlobStores
+    """Content of each project."""
     wakeups: Wakeups = field(default_factory=Wakeups)
     shutdown: Shutdown = field(default_factory=Shutdown)
     reads: SharedReads = field(default_factory=SharedReads)

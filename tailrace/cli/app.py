@@ -30,12 +30,13 @@ from tailrace.cli.commands import (
     worker,
     workers,
 )
-from tailrace.cli.commands.access import certs, profiles, quotas, tokens
+from tailrace.cli.commands.access import certs, profiles, projects, quotas, tokens
 from tailrace.environment import (
     CA_VARIABLE,
     CERTIFICATE_VARIABLE,
     KEY_VARIABLE,
     PROFILE_VARIABLE,
+    PROJECT_VARIABLE,
     TLS_VARIABLE,
     TOKEN_VARIABLE,
 )
@@ -66,6 +67,7 @@ app.add_typer(quotas.app, name="quotas")
 app.command("usage")(quotas.usage)
 app.command("login")(profiles.login)
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(projects.app, name="projects")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(certs.app, name="certs")
 
@@ -115,6 +117,14 @@ def _options(
         bool,
         typer.Option("--insecure", help="Send the token in plaintext to another machine, too."),
     ] = False,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            metavar="PROJECT",
+            help="Project of the command (default: that of the profile or token, else `default`).",
+        ),
+    ] = None,
 ) -> None:
     del show_version
     options = {
@@ -125,6 +135,7 @@ def _options(
         KEY_VARIABLE: key,
         TOKEN_VARIABLE: token_file,
         INSECURE_VARIABLE: "true" if insecure else None,
+        PROJECT_VARIABLE: project,
     }
     # Variables, because `tailrace worker` starts a process that reads them.
     os.environ.update({name: str(value) for name, value in options.items() if value is not None})

@@ -67,8 +67,9 @@ class AsyncClient(Rpcs, Asynchronous):
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
         access: Access | None = None,
+        project: str | None = None,
     ) -> None:
-        self.server, self.access = resolve(server, access)
+        self.server, self.access = resolve(server, access, project)
         self.timeout = timeout
         self.retry = retry or RetryPolicy()
         self._channel: grpc.aio.Channel | None = None

@@ -51,6 +51,8 @@ class Client(Rpcs, Blocking):
         retry: Attempts and waits (default: ``RetryPolicy()``).
         access: TLS files and token (default: those of the environment, else of the profile for
             this server, else plaintext without a token).
+        project: Project of all calls (default: ``TAILRACE_PROJECT``, else that of the profile, else
+            that of the token, else ``default``).
 
     Raises:
         ValueError: The server address is a URL, TLS files or token cannot be used, or the token
@@ -64,8 +66,9 @@ class Client(Rpcs, Blocking):
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
         access: Access | None = None,
+        project: str | None = None,
     ) -> None:
-        self.server, self.access = resolve(server, access)
+        self.server, self.access = resolve(server, access, project)
         self.timeout = timeout
         self.retry = retry or RetryPolicy()
         self.channel = connect(self.server, self.access)

@@ -8,6 +8,7 @@ from tailrace.client import (
     datasets,
     evalsets,
     models,
+    projects,
     quotas,
     runs,
     sessions,
@@ -65,6 +66,11 @@ class Rpcs:
     forget_worker = Method(workers.forget_worker)
     revoke_worker_certificate = Method(workers.revoke_worker_certificate)
     list_pools = Method(workers.list_pools)
+
+    create_project = Method(projects.create_project)
+    get_project = Method(projects.get_project)
+    list_projects = Method(projects.list_projects)
+    delete_project = Method(projects.delete_project)
 
     get_quotas = Method(quotas.get_quotas)
     set_quotas = Method(quotas.set_quotas)

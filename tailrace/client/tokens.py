@@ -8,14 +8,16 @@ from typing import Any
 
 from tailrace.client.call import Paged, Unary, resource
 from tailrace.protomap import enum_number
-from tailrace.v1 import token_pb2, token_pb2_grpc
+from tailrace.v1 import project_pb2, token_pb2, token_pb2_grpc
 
 _Stub = token_pb2_grpc.TokenServiceStub
 
 
 def create_token(
-    scopes: Sequence[str],
+    scopes: Sequence[str] = (),
     *,
+    role: str = "",
+    project: str = "",
     description: str = "",
     expire_time: datetime | None = None,
     worker: str = "",
@@ -24,7 +26,11 @@ def create_token(
     """Create an API token; its secret is in the response and nowhere else.
 
     Args:
-        scopes: Of ``read``, ``write``, ``admin`` and ``worker``, at least one.
+        scopes: Of ``read``, ``write``, ``admin`` and ``worker``, in place of a role; the last two
+            count in every project.
+        role: Role in the project, ``viewer``, ``editor`` or ``owner``, in place of scopes.
+        project: Project of its rights, or ``projects/-`` for every project (default: the client's,
+            or every project with the scopes ``admin`` and ``worker``).
         description: Who or what holds it.
         expire_time: Time from which it is refused, with a time zone (default: never).
         worker: Worker that holds it; needed for the scope ``worker``.
@@ -32,11 +38,16 @@ def create_token(
 
     Raises:
         InvalidArgument: A field is invalid.
-        PermissionDenied: The caller is not an administrator.
+        NotFound: There is no such project, or the caller has no role in it.
+        PermissionDenied: The token would have rights that the caller lacks.
     """
     # Numbers of an enum have separate types in the stubs.
     numbers: Any = [enum_number(token_pb2.TokenScope.DESCRIPTOR, scope) for scope in scopes]
-    token = token_pb2.Token(description=description, scopes=numbers, pools=pools)
+    number: Any = enum_number(project_pb2.ProjectRole.DESCRIPTOR, role) if role else None
+    name = resource("projects", project) if project else ""
+    token = token_pb2.Token(
+        description=description, scopes=numbers, role=number, project=name, pools=pools
+    )
     if worker:
         token.worker = resource("workers", worker)
     if expire_time is not None:
@@ -48,7 +59,9 @@ def create_token(
 def list_tokens(
     *, page_size: int = 0, limit: int | None = None
 ) -> Paged[token_pb2.ListTokensResponse, token_pb2.Token]:
-    """Iterate over API tokens, sorted by name, revoked and expired ones included.
+    """Iterate over the API tokens that the caller manages, sorted by name.
+
+    Revoked and expired ones are included.
 
     Args:
         page_size: Tokens per request (default: the server's choice).

@@ -334,12 +334,19 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "GetBaselineRequest": {"name": _NAME},
     "ListBaselinesRequest": {"page_token": _PAGE_TOKEN},
     "DeleteBaselineRequest": {"name": _NAME},
+    # ProjectService
+    "CreateProjectRequest": {"project_id": _NAME},
+    "Project": {"name": _NAME, "description": _DESCRIPTION},
+    "GetProjectRequest": {"name": _NAME},
+    "ListProjectsRequest": {"page_token": _PAGE_TOKEN},
+    "DeleteProjectRequest": {"name": _NAME},
     # TokenService
     "CreateTokenRequest": {},
     "Token": {
         "name": _NAME,
         "description": _DESCRIPTION,
         "scopes": Bound(count=8),
+        "project": _NAME,
         "worker": _NAME,
         "pools": Bound(count=MAX_POOLS, text=MAX_NAME),
     },

@@ -439,6 +439,7 @@ class StageOrder(google.protobuf.message.Message):
     CHECKPOINT_FIELD_NUMBER: builtins.int
     SUCCESSOR_TASK_ID_FIELD_NUMBER: builtins.int
     NAMED_INPUTS_FIELD_NUMBER: builtins.int
+    PROJECT_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
     """Secret that every report carries."""
     run: builtins.str
@@ -447,6 +448,8 @@ class StageOrder(google.protobuf.message.Message):
     """Kind of work."""
     successor_task_id: builtins.str
     """Task id of the next stage at present; empty for the last stage."""
+    project: builtins.str
+    """Id of the run's project, to which hosts and keys of judges may be granted."""
     @property
     def lease_duration(self) -> google.protobuf.duration_pb2.Duration:
         """Lifetime of the lease without heartbeats."""
@@ -479,9 +482,10 @@ class StageOrder(google.protobuf.message.Message):
         checkpoint: tailrace.v1.artifact_pb2.Artifact | None = ...,
         successor_task_id: builtins.str = ...,
         named_inputs: collections.abc.Iterable[global___NamedInput] | None = ...,
+        project: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "lease_duration", b"lease_duration", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "inputs", b"inputs", "kind", b"kind", "lease_duration", b"lease_duration", "lease_token", b"lease_token", "named_inputs", b"named_inputs", "run", b"run", "spec", b"spec", "successor_task_id", b"successor_task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "inputs", b"inputs", "kind", b"kind", "lease_duration", b"lease_duration", "lease_token", b"lease_token", "named_inputs", b"named_inputs", "project", b"project", "run", b"run", "spec", b"spec", "successor_task_id", b"successor_task_id"]) -> None: ...
 
 global___StageOrder = StageOrder
 

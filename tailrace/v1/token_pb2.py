@@ -23,29 +23,30 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tailrace.v1 import project_pb2 as tailrace_dot_v1_dot_project__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tailrace/v1/token.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\'\n\x06scopes\x18\x03 \x03(\x0e\x32\x17.tailrace.v1.TokenScope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x08 \x01(\t\x12\r\n\x05pools\x18\t \x03(\t\"7\n\x12\x43reateTokenRequest\x12!\n\x05token\x18\x01 \x01(\x0b\x32\x12.tailrace.v1.Token\"H\n\x13\x43reateTokenResponse\x12!\n\x05token\x18\x01 \x01(\x0b\x32\x12.tailrace.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListTokensResponse\x12\"\n\x06tokens\x18\x01 \x03(\x0b\x32\x12.tailrace.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\x85\x01\n\nTokenScope\x12\x1b\n\x17TOKEN_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOKEN_SCOPE_READ\x10\x01\x12\x15\n\x11TOKEN_SCOPE_WRITE\x10\x02\x12\x15\n\x11TOKEN_SCOPE_ADMIN\x10\x03\x12\x16\n\x12TOKEN_SCOPE_WORKER\x10\x04\x32\xf3\x01\n\x0cTokenService\x12P\n\x0b\x43reateToken\x12\x1f.tailrace.v1.CreateTokenRequest\x1a .tailrace.v1.CreateTokenResponse\x12M\n\nListTokens\x12\x1e.tailrace.v1.ListTokensRequest\x1a\x1f.tailrace.v1.ListTokensResponse\x12\x42\n\x0bRevokeToken\x12\x1f.tailrace.v1.RevokeTokenRequest\x1a\x12.tailrace.v1.Tokenb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tailrace/v1/token.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tailrace/v1/project.proto\"\xf2\x02\n\x05Token\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\'\n\x06scopes\x18\x03 \x03(\x0e\x32\x17.tailrace.v1.TokenScope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x08 \x01(\t\x12\r\n\x05pools\x18\t \x03(\t\x12\x0f\n\x07project\x18\n \x01(\t\x12&\n\x04role\x18\x0b \x01(\x0e\x32\x18.tailrace.v1.ProjectRole\"7\n\x12\x43reateTokenRequest\x12!\n\x05token\x18\x01 \x01(\x0b\x32\x12.tailrace.v1.Token\"H\n\x13\x43reateTokenResponse\x12!\n\x05token\x18\x01 \x01(\x0b\x32\x12.tailrace.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListTokensResponse\x12\"\n\x06tokens\x18\x01 \x03(\x0b\x32\x12.tailrace.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\x9d\x01\n\nTokenScope\x12\x1b\n\x17TOKEN_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOKEN_SCOPE_READ\x10\x01\x12\x15\n\x11TOKEN_SCOPE_WRITE\x10\x02\x12\x15\n\x11TOKEN_SCOPE_ADMIN\x10\x03\x12\x16\n\x12TOKEN_SCOPE_WORKER\x10\x04\x12\x16\n\x12TOKEN_SCOPE_TOKENS\x10\x05\x32\xf3\x01\n\x0cTokenService\x12P\n\x0b\x43reateToken\x12\x1f.tailrace.v1.CreateTokenRequest\x1a .tailrace.v1.CreateTokenResponse\x12M\n\nListTokens\x12\x1e.tailrace.v1.ListTokensRequest\x1a\x1f.tailrace.v1.ListTokensResponse\x12\x42\n\x0bRevokeToken\x12\x1f.tailrace.v1.RevokeTokenRequest\x1a\x12.tailrace.v1.Tokenb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tailrace.v1.token_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TOKENSCOPE']._serialized_start=700
-  _globals['_TOKENSCOPE']._serialized_end=833
-  _globals['_TOKEN']._serialized_start=74
-  _globals['_TOKEN']._serialized_end=387
-  _globals['_CREATETOKENREQUEST']._serialized_start=389
-  _globals['_CREATETOKENREQUEST']._serialized_end=444
-  _globals['_CREATETOKENRESPONSE']._serialized_start=446
-  _globals['_CREATETOKENRESPONSE']._serialized_end=518
-  _globals['_LISTTOKENSREQUEST']._serialized_start=520
-  _globals['_LISTTOKENSREQUEST']._serialized_end=578
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=580
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=661
-  _globals['_REVOKETOKENREQUEST']._serialized_start=663
-  _globals['_REVOKETOKENREQUEST']._serialized_end=697
-  _globals['_TOKENSERVICE']._serialized_start=836
-  _globals['_TOKENSERVICE']._serialized_end=1079
+  _globals['_TOKENSCOPE']._serialized_start=784
+  _globals['_TOKENSCOPE']._serialized_end=941
+  _globals['_TOKEN']._serialized_start=101
+  _globals['_TOKEN']._serialized_end=471
+  _globals['_CREATETOKENREQUEST']._serialized_start=473
+  _globals['_CREATETOKENREQUEST']._serialized_end=528
+  _globals['_CREATETOKENRESPONSE']._serialized_start=530
+  _globals['_CREATETOKENRESPONSE']._serialized_end=602
+  _globals['_LISTTOKENSREQUEST']._serialized_start=604
+  _globals['_LISTTOKENSREQUEST']._serialized_end=662
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=664
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=745
+  _globals['_REVOKETOKENREQUEST']._serialized_start=747
+  _globals['_REVOKETOKENREQUEST']._serialized_end=781
+  _globals['_TOKENSERVICE']._serialized_start=944
+  _globals['_TOKENSERVICE']._serialized_end=1187
 # @@protoc_insertion_point(module_scope)

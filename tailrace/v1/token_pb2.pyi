@@ -11,6 +11,7 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
+import tailrace.v1.project_pb2
 import typing
 
 if sys.version_info >= (3, 10):
@@ -33,9 +34,11 @@ class _TokenScopeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     TOKEN_SCOPE_WRITE: _TokenScope.ValueType  # 2
     """READ, and creates and changes runs and content."""
     TOKEN_SCOPE_ADMIN: _TokenScope.ValueType  # 3
-    """WRITE, and manages workers and tokens."""
+    """All of them in every project, and manages projects and workers."""
     TOKEN_SCOPE_WORKER: _TokenScope.ValueType  # 4
     """Acts as one worker; it includes no other scope."""
+    TOKEN_SCOPE_TOKENS: _TokenScope.ValueType  # 5
+    """Manages the tokens of its project; includes no other scope."""
 
 class TokenScope(_TokenScope, metaclass=_TokenScopeEnumTypeWrapper):
     """Right of a token."""
@@ -47,9 +50,11 @@ TOKEN_SCOPE_READ: TokenScope.ValueType  # 1
 TOKEN_SCOPE_WRITE: TokenScope.ValueType  # 2
 """READ, and creates and changes runs and content."""
 TOKEN_SCOPE_ADMIN: TokenScope.ValueType  # 3
-"""WRITE, and manages workers and tokens."""
+"""All of them in every project, and manages projects and workers."""
 TOKEN_SCOPE_WORKER: TokenScope.ValueType  # 4
 """Acts as one worker; it includes no other scope."""
+TOKEN_SCOPE_TOKENS: TokenScope.ValueType  # 5
+"""Manages the tokens of its project; includes no other scope."""
 global___TokenScope = TokenScope
 
 @typing.final
@@ -67,15 +72,25 @@ class Token(google.protobuf.message.Message):
     REVOKE_TIME_FIELD_NUMBER: builtins.int
     WORKER_FIELD_NUMBER: builtins.int
     POOLS_FIELD_NUMBER: builtins.int
+    PROJECT_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`tokens/{token}`; the id is the second part of the secret `tr_{token}_…`."""
     description: builtins.str
     """Who or what holds it."""
     worker: builtins.str
     """`workers/{worker}` that holds it: the scope WORKER needs it, other scopes refuse it."""
+    project: builtins.str
+    """`projects/{project}` in which its rights count; `projects/-` for every project. In CreateToken,
+    empty for the project of the call, or for every project with the scope ADMIN or WORKER.
+    """
+    role: tailrace.v1.project_pb2.ProjectRole.ValueType
+    """Role in the project; unspecified for a token of every project."""
     @property
     def scopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___TokenScope.ValueType]:
-        """Scopes, at least one."""
+        """Scopes, at least one. In CreateToken, ADMIN and WORKER count in every project; for rights in
+        one project, set the role and leave the scopes empty.
+        """
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -109,9 +124,11 @@ class Token(google.protobuf.message.Message):
         revoke_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         worker: builtins.str = ...,
         pools: collections.abc.Iterable[builtins.str] | None = ...,
+        project: builtins.str = ...,
+        role: tailrace.v1.project_pb2.ProjectRole.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "revoke_time", b"revoke_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "name", b"name", "pools", b"pools", "revoke_time", b"revoke_time", "scopes", b"scopes", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "name", b"name", "pools", b"pools", "project", b"project", "revoke_time", b"revoke_time", "role", b"role", "scopes", b"scopes", "worker", b"worker"]) -> None: ...
 
 global___Token = Token
 
@@ -124,7 +141,7 @@ class CreateTokenRequest(google.protobuf.message.Message):
     TOKEN_FIELD_NUMBER: builtins.int
     @property
     def token(self) -> global___Token:
-        """Token to create: description, scopes, expire_time, worker and pools are read."""
+        """Token to create: description, project, role, scopes, expire_time, worker and pools are read."""
 
     def __init__(
         self,

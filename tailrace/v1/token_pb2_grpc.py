@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TokenServiceStub(object):
-    """API tokens, for administrators. Each call needs the scope ADMIN.
+    """API tokens, for owners of a project and for administrators. An owner manages the tokens of its
+    project; to it, those of others do not exist.
     """
 
     def __init__(self, channel):
@@ -53,12 +54,14 @@ class TokenServiceStub(object):
 
 
 class TokenServiceServicer(object):
-    """API tokens, for administrators. Each call needs the scope ADMIN.
+    """API tokens, for owners of a project and for administrators. An owner manages the tokens of its
+    project; to it, those of others do not exist.
     """
 
     def CreateToken(self, request, context):
         """Creates a token. Its secret is in the response and nowhere else.
-        Errors: INVALID_ARGUMENT (token).
+        Errors: INVALID_ARGUMENT (token), NOT_FOUND (the project), PERMISSION_DENIED (RIGHTS_EXCEEDED:
+        the token would have rights that the caller lacks).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +110,8 @@ def add_TokenServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TokenService(object):
-    """API tokens, for administrators. Each call needs the scope ADMIN.
+    """API tokens, for owners of a project and for administrators. An owner manages the tokens of its
+    project; to it, those of others do not exist.
     """
 
     @staticmethod

@@ -18,7 +18,9 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class TokenServiceStub:
-    """API tokens, for administrators. Each call needs the scope ADMIN."""
+    """API tokens, for owners of a project and for administrators. An owner manages the tokens of its
+    project; to it, those of others do not exist.
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     CreateToken: grpc.UnaryUnaryMultiCallable[
@@ -26,7 +28,8 @@ class TokenServiceStub:
         tailrace.v1.token_pb2.CreateTokenResponse,
     ]
     """Creates a token. Its secret is in the response and nowhere else.
-    Errors: INVALID_ARGUMENT (token).
+    Errors: INVALID_ARGUMENT (token), NOT_FOUND (the project), PERMISSION_DENIED (RIGHTS_EXCEEDED:
+    the token would have rights that the caller lacks).
     """
 
     ListTokens: grpc.UnaryUnaryMultiCallable[
@@ -46,14 +49,17 @@ class TokenServiceStub:
     """
 
 class TokenServiceAsyncStub:
-    """API tokens, for administrators. Each call needs the scope ADMIN."""
+    """API tokens, for owners of a project and for administrators. An owner manages the tokens of its
+    project; to it, those of others do not exist.
+    """
 
     CreateToken: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.token_pb2.CreateTokenRequest,
         tailrace.v1.token_pb2.CreateTokenResponse,
     ]
     """Creates a token. Its secret is in the response and nowhere else.
-    Errors: INVALID_ARGUMENT (token).
+    Errors: INVALID_ARGUMENT (token), NOT_FOUND (the project), PERMISSION_DENIED (RIGHTS_EXCEEDED:
+    the token would have rights that the caller lacks).
     """
 
     ListTokens: grpc.aio.UnaryUnaryMultiCallable[
@@ -73,7 +79,9 @@ class TokenServiceAsyncStub:
     """
 
 class TokenServiceServicer(metaclass=abc.ABCMeta):
-    """API tokens, for administrators. Each call needs the scope ADMIN."""
+    """API tokens, for owners of a project and for administrators. An owner manages the tokens of its
+    project; to it, those of others do not exist.
+    """
 
     @abc.abstractmethod
     def CreateToken(
@@ -82,7 +90,8 @@ class TokenServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.token_pb2.CreateTokenResponse, collections.abc.Awaitable[tailrace.v1.token_pb2.CreateTokenResponse]]:
         """Creates a token. Its secret is in the response and nowhere else.
-        Errors: INVALID_ARGUMENT (token).
+        Errors: INVALID_ARGUMENT (token), NOT_FOUND (the project), PERMISSION_DENIED (RIGHTS_EXCEEDED:
+        the token would have rights that the caller lacks).
         """
 
     @abc.abstractmethod

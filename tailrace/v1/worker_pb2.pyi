@@ -200,7 +200,9 @@ class Slot(google.protobuf.message.Message):
     accelerator: global___AcceleratorType.ValueType
     """Hardware."""
     stage: builtins.str
-    """Stage that it runs, `runs/{run}/stages/{stage}`; empty when idle. Output only."""
+    """Stage that it runs, `runs/{run}/stages/{stage}`; empty when idle. Of another project,
+    `projects/-` alone, and the whole name for administrators. Output only.
+    """
     quarantine: builtins.str
     """Reason for a quarantine, during which it takes no stage, such as a process left over from the
     last one; empty otherwise.

@@ -86,6 +86,8 @@ ARGUMENTS = {
     "quotas set": "default running_runs=4",
     "usage": "",
     "profiles list": "",
+    "projects create": "p",
+    "projects list": "",
     "tokens create": "",
     "tokens list": "",
     "tokens revoke": "t",

@@ -19,6 +19,7 @@ from tailrace.formats.stage_protocol import EvalSetInput, StageInputs
 from tailrace.transfer import download_blob, upload_folder
 from tailrace.v1 import artifact_pb2, stage_pb2
 from workers.attempt.cache import BlobCache
+from workers.attempt.leased_channel import LeasedChannel
 from workers.attempt.stored_predictions import write_stored_predictions
 from workers.backoff import POLICY
 from workers.stage_client import is_transient
@@ -64,6 +65,10 @@ class Content:
     def __init__(self, channel: grpc.Channel, cache: BlobCache) -> None:
         self._channel = channel
         self._cache = cache
+
+    def under(self, lease_token: str) -> Content:
+        """Return the transfers of a lease: the control plane refuses a worker without one."""
+        return Content(LeasedChannel(self._channel, lease_token), self._cache)
 
     def inputs(
         self,
@@ -113,13 +118,9 @@ class Content:
         self._place(artifact, folder, give_up)
         self._cache.trim()
 
-    def stored_predictions(
-        self, run_uid: str, lease_token: str, path: Path, give_up: GiveUp
-    ) -> str:
+    def stored_predictions(self, run_uid: str, path: Path, give_up: GiveUp) -> str:
         """Write earlier attempts' predictions to ``path``; errors are those of :meth:`inputs`."""
-        _persist(
-            lambda: write_stored_predictions(self._channel, run_uid, lease_token, path), give_up
-        )
+        _persist(lambda: write_stored_predictions(self._channel, run_uid, path), give_up)
         return str(path)
 
     def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:

@@ -122,6 +122,7 @@ class AttemptRunner:
         self._resources = resources
         self._task = task
         self._order = order
+        self._content = resources.content.under(order.lease_token)
         self._directives = directives
         self._folder = folder
         self._spool = Spool(folder / "spool.db", resources.settings.spool_max_bytes)
@@ -143,18 +144,14 @@ class AttemptRunner:
             output,
             self._folder / "checkpoints",
             self._spool,
-            lambda folder: self._resources.content.upload(
-                folder, lambda: self._over or self._hopeless()
-            ),
+            lambda folder: self._content.upload(folder, lambda: self._over or self._hopeless()),
             self._warn,
         )
         committer = Committer(
             output,
             self._folder / "commits",
             self._spool,
-            lambda folder: self._resources.content.upload(
-                folder, lambda: self._over or self._hopeless()
-            ),
+            lambda folder: self._content.upload(folder, lambda: self._over or self._hopeless()),
             self._fetch_reference,
             self._directives.abort,
         )
@@ -166,7 +163,7 @@ class AttemptRunner:
             outputs = AttemptOutputs(self._order.lease_token, output, self._spool, successor)
             outcome_reporter = OutcomeReporter(
                 self._resources.stage_client,
-                self._resources.content,
+                self._content,
                 reporter,
                 checkpoints,
                 self._directives,
@@ -253,16 +250,14 @@ class AttemptRunner:
         order = self._order
         artifacts = [*order.inputs, *([order.checkpoint] if order.HasField("checkpoint") else [])]
         began = time.monotonic()
-        inputs = self._resources.content.inputs(
+        inputs = self._content.inputs(
             artifacts, self._folder / "inputs", self._unwanted, order.named_inputs
         )
         spec = spec_from_proto(order.spec)
         kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
         if kind is StageKind.INFER and self._task.attempt > 1:
             path = self._folder / "inputs" / "stored_predictions.jsonl"
-            stored = self._resources.content.stored_predictions(
-                self._task.run_uid, order.lease_token, path, self._unwanted
-            )
+            stored = self._content.stored_predictions(self._task.run_uid, path, self._unwanted)
             inputs = dataclasses.replace(inputs, stored_predictions=stored)
         execution: StageExecution = getattr(spec.execution, kind.value)
         launch = self._resources.launch(self._threads(execution))
@@ -283,7 +278,7 @@ class AttemptRunner:
         access = b""
         judges = spec.stage_judges(kind)
         if any(judge.endpoint() is not None for judge in judges):
-            access = endpoint_access(judges, self._resources.settings).encode()
+            access = endpoint_access(judges, self._resources.settings, self._order.project).encode()
         return _Plan(path, kind, execution, launch, access)
 
     def _fetch_reference(self, key: str, folder: Path) -> None:
@@ -292,7 +287,7 @@ class AttemptRunner:
         try:
             answer = self._resources.stage_client.find_reference(request, stop=self._unwanted)
             if answer.HasField("artifact"):
-                self._resources.content.fetch(answer.artifact, folder, self._unwanted)
+                self._content.fetch(answer.artifact, folder, self._unwanted)
         except (TailraceError, ValueError, OSError) as error:
             self._warn(f"log-probabilities of other runs are unavailable: {error}")
 

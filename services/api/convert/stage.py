@@ -114,6 +114,7 @@ def _order(order: Order, lease_seconds: float) -> stage_pb2.StageOrder:
         lease_token=str(order.lease),
         lease_duration=duration(lease_seconds),
         run=order.run.name,
+        project=order.run.project,
         kind=enum_to_proto(run_pb2.StageKind, order.stage.kind),
         spec=from_mapping(
             run_spec_pb2.RunSpec,

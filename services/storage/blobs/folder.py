@@ -1,4 +1,4 @@
-"""Blobs as files in a folder: ``blobs/ab/cd/{sha256}``, with partial uploads in ``uploads/``.
+"""Blobs as files in folders: ``blobs/ab/cd/{sha256}``, with partial uploads in ``uploads/``.
 
 File access and hashing run in threads. Several replicas may share the folder.
 """
@@ -16,8 +16,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from services.domain.caller import DEFAULT_PROJECT
 from services.domain.content.artifact import Blob, UploadName
 from services.domain.errors import NotFound, OutOfRange
+from services.domain.names import id_violations
 from services.storage.blobs.partial_upload import (
     PartialUpload,
     publish,
@@ -30,6 +32,9 @@ from services.storage.blobs.store import CHUNK_BYTES, BlobWriter, UploadStatus
 from tailrace.formats.listing import is_sha256
 
 T = TypeVar("T")
+
+_PROJECTS = "projects"
+"""Folder of the projects other than ``default``."""
 
 
 class FolderBlobStore:
@@ -150,6 +155,42 @@ class FolderBlobStore:
 
     def _upload_path(self, upload: UploadName) -> Path:
         return self._uploads / f"{upload.uuid}.{upload.blob.sha256}.{upload.blob.size_bytes}"
+
+
+class FolderBlobStores:
+    """Stores of all projects: ``default`` in the folder itself, others in ``projects/{project}``.
+
+    Each project has its own files, so that equal content of two projects is stored twice: a digest
+    tells nobody whether another project has the content.
+    """
+
+    def __init__(self, root: Path, min_free_bytes: int = 0) -> None:
+        """Create the folders of ``default``; writes leave ``min_free_bytes`` of the disk free."""
+        self._root = root
+        self._min_free_bytes = min_free_bytes
+        self._stores = {DEFAULT_PROJECT: FolderBlobStore(root, min_free_bytes)}
+
+    def of(self, project: str) -> FolderBlobStore:
+        """See :class:`services.storage.blobs.store.BlobStores`."""
+        store = self._stores.get(project)
+        if store is None:
+            if id_violations("project", project):
+                # Callers name existing projects; this check keeps a mistake from becoming a path.
+                raise ValueError(f"{project!r} is not a project's id")
+            store = FolderBlobStore(self._root / _PROJECTS / project, self._min_free_bytes)
+            self._stores[project] = store
+        return store
+
+    async def drop_stale_uploads(self, idle_seconds: float) -> int:
+        """See :class:`services.storage.blobs.store.BlobStores`."""
+        folders = await asyncio.to_thread(self._projects)
+        stores = [self.of(DEFAULT_PROJECT), *map(self.of, folders)]
+        return sum([await store.drop_stale_uploads(idle_seconds) for store in stores])
+
+    def _projects(self) -> list[str]:
+        parent = self._root / _PROJECTS
+        names = [folder.name for folder in parent.iterdir()] if parent.is_dir() else []
+        return [name for name in names if not id_violations("project", name)]
 
 
 class _FolderBlobWriter:

@@ -89,6 +89,18 @@ class BlobStore(Protocol):
         ...
 
 
+class BlobStores(Protocol):
+    """Blob stores of all projects. None of them reveals what another one holds."""
+
+    def of(self, project: str) -> BlobStore:
+        """Return the store of a project, the same object each time."""
+        ...
+
+    async def drop_stale_uploads(self, idle_seconds: float) -> int:
+        """Remove partial uploads of every project as :meth:`BlobStore.drop_stale_uploads` does."""
+        ...
+
+
 async def read_all(blobs: BlobStore, sha256: str, limit: int) -> bytes:
     """Return the first ``limit`` bytes of a blob, for small files; raise ``NotFound``."""
     return b"".join([chunk async for chunk in blobs.read(sha256, 0, limit)])

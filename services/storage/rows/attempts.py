@@ -82,9 +82,9 @@ _ADVANCE = _END.where(
 )
 
 
-async def add(conn: AsyncConnection, project: str, attempt: Attempt) -> None:
+async def add(conn: AsyncConnection, attempt: Attempt) -> None:
     """Store a new attempt."""
-    await conn.execute(_INSERT, {"project": project, **_row(attempt)})
+    await conn.execute(_INSERT, _row(attempt))
 
 
 async def get(conn: AsyncConnection, task_id: TaskId) -> Attempt | None:
@@ -193,6 +193,6 @@ def _row(attempt: Attempt) -> dict[str, Any]:
 
 
 def _attempt(row: sa.RowMapping) -> Attempt:
-    values = {name: value for name, value in row.items() if name != "project"}
+    values = dict(row)
     values["error"] = None if row["error"] is None else StageError(**row["error"])
     return Attempt(**values)

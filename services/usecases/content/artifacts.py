@@ -44,9 +44,16 @@ class WriteChunk:
     """True if the blob ends after ``data``."""
 
 
-async def upload_status(context: Context, name: str) -> UploadStatus:
+async def upload_status(context: Context, caller: Caller, name: str) -> UploadStatus:
     """Return the progress of an upload. Raises ``InvalidInput`` and ``ResourceExhausted``."""
-    return await context.blobs.upload_status(_upload_name(context, name))
+    return await context.blobs.of(caller.project).upload_status(_upload_name(context, name))
+
+
+def read(
+    context: Context, caller: Caller, sha256: str, offset: int, limit: int
+) -> AsyncIterator[bytes]:
+    """Yield a blob's bytes in chunks, see :meth:`BlobStore.read`."""
+    return context.blobs.of(caller.project).read(sha256, offset, limit)
 
 
 async def write(
@@ -65,13 +72,14 @@ async def write(
         Unavailable: Another stream writes the upload (UPLOAD_BUSY).
     """
     upload = _upload_name(context, name)
-    status = await context.blobs.upload_status(upload)
+    blobs = context.blobs.of(caller.project)
+    status = await blobs.upload_status(upload)
     first = await anext(chunks, None)
     if status.complete or first is None:
         return status.committed
     async with (
         _counted(context, caller, upload),
-        context.blobs.append(upload, first.offset) as writer,
+        blobs.append(upload, first.offset) as writer,
     ):
         async for chunk in _from(first, chunks):
             if chunk.offset != writer.committed:
@@ -107,9 +115,9 @@ async def _counted(context: Context, caller: Caller, upload: UploadName) -> Asyn
 
 
 async def check_listing(
-    context: Context, files: Sequence[FileEntry], field: str = "files"
+    context: Context, project: str, files: Sequence[FileEntry], field: str = "files"
 ) -> Listing:
-    """Return a listing with valid paths and size whose blobs are all stored.
+    """Return a listing with valid paths and size whose blobs the project has.
 
     Call it before the transaction that records the listing: the store may be slow.
 
@@ -120,7 +128,7 @@ async def check_listing(
     # Ten thousand paths and their digest would delay other calls.
     listing = await asyncio.to_thread(Listing.of, files, field)
     _check_size(listing, context.settings.max_artifact_bytes, field)
-    sizes = await context.blobs.sizes(file.sha256 for file in listing.files)
+    sizes = await context.blobs.of(project).sizes(file.sha256 for file in listing.files)
     missing = [file for file in listing.files if file.sha256 not in sizes]
     if missing:
         names = ", ".join(f"{file.path} (blobs/{file.sha256})" for file in missing[:MISSING_SHOWN])
@@ -169,7 +177,7 @@ async def list_for_run(
 
     Raises ``InvalidInput`` and ``NotFound`` (the run).
     """
-    query = ["artifacts", run_id, kind]
+    query = ["artifacts", caller.project, run_id, kind]
     position = decode_page_token(token, query, [int])
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:

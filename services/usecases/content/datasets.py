@@ -102,7 +102,7 @@ def _first_kind(file: BinaryIO) -> DatasetKind:
 async def export(context: Context, caller: Caller, name: str) -> AsyncIterator[bytes]:
     """Yield a version's JSON lines in chunks. Raises ``InvalidInput`` and ``NotFound``."""
     dataset = await VERSIONS.get(context, caller, name)
-    async for chunk in context.blobs.read(dataset.lines.sha256):
+    async for chunk in context.blobs.of(caller.project).read(dataset.lines.sha256):
         yield chunk
 
 
@@ -115,10 +115,11 @@ async def _store(
     manifest: dict[str, object],
 ) -> Dataset:
     described = io.BytesIO(f"{canonical_json(manifest)}\n".encode())
+    blobs = context.blobs.of(caller.project)
     listing = Listing.of(
         [
-            await put(context.blobs, DATASET_FILE, content),
-            await put(context.blobs, MANIFEST_FILE, described),
+            await put(blobs, DATASET_FILE, content),
+            await put(blobs, MANIFEST_FILE, described),
         ]
     )
     async with context.database.write() as conn:

@@ -40,7 +40,8 @@ async def import_lines(
     """
     limit = min(MAX_BYTES, context.settings.max_dataset_bytes)
     async with check_lines(context, caller, ITEMS, chunks, limit) as (lines, file):
-        listing = Listing.of([await put(context.blobs, EVAL_SET_FILE, file)])
+        blobs = context.blobs.of(caller.project)
+        listing = Listing.of([await put(blobs, EVAL_SET_FILE, file)])
     async with context.database.write() as conn:
         await check_listings(conn, context, caller.project, [listing])
         return await EVAL_SETS.add(conn, caller.project, header, lines, listing)

@@ -68,8 +68,8 @@ async def import_folder(
     ]
     if violations:
         raise InvalidInput(violations)
-    listing = await check_listing(context, files)
-    config_class = await _check_content(context, files)
+    listing = await check_listing(context, caller.project, files)
+    config_class = await _check_content(context, caller.project, files)
     async with context.database.write() as conn:
         await check_listings(conn, context, caller.project, [listing])
         artifact = await artifacts.record(conn, caller.project, listing, ArtifactKind.MODEL)
@@ -133,7 +133,8 @@ async def list_newest(
     context: Context, caller: Caller, *, size: int, token: str
 ) -> tuple[list[Model], str]:
     """Return a page of models, newest first, and the next token. Raises ``InvalidInput``."""
-    position = decode_page_token(token, "models", [datetime, str])
+    query = ["models", caller.project]
+    position = decode_page_token(token, query, [datetime, str])
     after = (position[0], position[1]) if position else None
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
@@ -144,15 +145,15 @@ async def list_newest(
     if len(page) == len(rows):
         return page, ""
     last = page[-1]
-    return page, encode_page_token([last.create_time, last.model_id], "models")
+    return page, encode_page_token([last.create_time, last.model_id], query)
 
 
-async def _check_content(context: Context, files: Sequence[FileEntry]) -> str:
+async def _check_content(context: Context, project: str, files: Sequence[FileEntry]) -> str:
     """Return the architecture of a valid uploaded model.
 
     Raises ``InvalidInput`` with all its problems.
     """
-    uploaded = _Uploaded(context.blobs, files)
+    uploaded = _Uploaded(context.blobs.of(project), files)
     # A check may read a hundred megabytes: only a few run at a time.
     async with context.model_checks:
         findings = await model_check.check(await uploaded.read())

@@ -79,7 +79,7 @@ async def promote(context: Context, caller: Caller, command: Promotion) -> Model
         raise InvalidInput(violations)
     async with context.database.read() as conn:
         run, artifact = await _promotable(conn, caller.project, command)
-    architecture = await _architecture(context.blobs, artifact)
+    architecture = await _architecture(context.blobs.of(caller.project), artifact)
     async with context.database.write() as conn:
         await store.lock(conn, caller.project, command.model_id)
         newest = await store.find_newest(conn, caller.project, command.model_id)

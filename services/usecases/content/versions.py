@@ -64,12 +64,12 @@ class Versions(Generic[AnyVersion]):
         self, context: Context, caller: Caller, *, size: int, token: str
     ) -> tuple[list[AnyVersion], str]:
         """Return a page of the newest versions by id, and the next token; or ``InvalidInput``."""
-        collection = self._reference.COLLECTION
-        position = decode_page_token(token, collection, [str])
+        query = [self._reference.COLLECTION, caller.project]
+        position = decode_page_token(token, query, [str])
         limit = page_size(size, default=DEFAULT_PAGE)
         after = position[0] if position else ""
         async with context.database.read() as conn:
             rows = await self._table.page(conn, caller.project, after=after, limit=limit + 1)
         page = take_fitting([(text_size(row.description), row) for row in rows], limit)
         more = len(page) < len(rows)
-        return page, encode_page_token([page[-1].id], collection) if more else ""
+        return page, encode_page_token([page[-1].id], query) if more else ""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.caller import Caller
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.pages import take_fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.domain.run import run_name
+from services.domain.run import Run, run_name
 from services.domain.worker import Worker, WorkerState, worker_name
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, outbox, runs, workers
 from services.usecases.context import Context
+
+OTHER_PROJECT = "projects/-"
+"""Name that stands for a stage of a project that the caller does not see."""
 
 DEFAULT_PAGE = 100
 """Default number of workers on a page."""
@@ -27,7 +32,7 @@ class WorkerView:
 
     worker: Worker
     occupied: dict[str, str]
-    """Stages, ``runs/{run}/stages/{stage}``, by slot; idle slots are left out."""
+    """Stages by slot, see :func:`_stage_name`; idle slots are left out."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class PoolView:
 
 
 async def list_workers(
-    context: Context, *, size: int, token: str, everyone: bool = False
+    context: Context, caller: Caller, *, size: int, token: str, everyone: bool = False
 ) -> tuple[list[WorkerView], str]:
     """Return a page of workers by name, and the next page's token; raise ``InvalidInput``.
 
@@ -62,7 +67,7 @@ async def list_workers(
     after = position[0] if position else ""
     async with context.database.read() as conn:
         page = await workers.page(conn, after=after, limit=limit + 1, seen_since=seen_since)
-        occupied = await _occupied(conn)
+        occupied = await _occupied(conn, caller)
     views = [WorkerView(worker, occupied.get(worker.worker_id, {})) for worker in page]
     views = take_fitting([(wire_size(str(view)), view) for view in views], limit)
     if len(views) == len(page):
@@ -70,23 +75,23 @@ async def list_workers(
     return views, encode_page_token([views[-1].worker.worker_id], "workers")
 
 
-async def get_worker(context: Context, worker_id: str) -> WorkerView:
+async def get_worker(context: Context, caller: Caller, worker_id: str) -> WorkerView:
     """Return a worker; raise ``NotFound``."""
     async with context.database.read() as conn:
-        return await _view(conn, worker_id)
+        return await _view(conn, caller, worker_id)
 
 
-async def drain_worker(context: Context, worker_id: str) -> WorkerView:
+async def drain_worker(context: Context, caller: Caller, worker_id: str) -> WorkerView:
     """Let a worker finish its stages and take no more until :func:`undrain_worker`.
 
     Raises ``NotFound``.
     """
-    return await _set_drained(context, worker_id, drained=True)
+    return await _set_drained(context, caller, worker_id, drained=True)
 
 
-async def undrain_worker(context: Context, worker_id: str) -> WorkerView:
+async def undrain_worker(context: Context, caller: Caller, worker_id: str) -> WorkerView:
     """Let a drained worker take stages again; raise ``NotFound``."""
-    view = await _set_drained(context, worker_id, drained=False)
+    view = await _set_drained(context, caller, worker_id, drained=False)
     context.wakeups.wake(OUTBOX)
     return view
 
@@ -108,11 +113,13 @@ async def forget_worker(context: Context, worker_id: str) -> None:
             )
 
 
-async def _set_drained(context: Context, worker_id: str, *, drained: bool) -> WorkerView:
+async def _set_drained(
+    context: Context, caller: Caller, worker_id: str, *, drained: bool
+) -> WorkerView:
     async with context.database.write() as conn:
         if (await _require_worker(conn, worker_id)).drained is not drained:
             await workers.set_drained(conn, worker_id, drained=drained)
-        return await _view(conn, worker_id)
+        return await _view(conn, caller, worker_id)
 
 
 async def list_pools(context: Context) -> list[PoolView]:
@@ -120,24 +127,23 @@ async def list_pools(context: Context) -> list[PoolView]:
     async with context.database.read() as conn:
         live = [w for w in await workers.list_live(conn) if w.state is WorkerState.ONLINE]
         queued = await outbox.count_by_pool(conn)
-        occupied = await _occupied(conn)
+        occupied = await attempts.list_running(conn)
+    busy = Counter(worker_id for worker_id, _ in {(a.worker_id, a.slot) for a in occupied})
     names = sorted({*queued, *(pool for worker in live for pool in worker.pools)})
-    return [_pool(name, live, queued.get(name, 0), occupied) for name in names]
+    return [_pool(name, live, queued.get(name, 0), busy) for name in names]
 
 
-def _pool(
-    name: str, live: list[Worker], queued: int, occupied: dict[str, dict[str, str]]
-) -> PoolView:
+def _pool(name: str, live: list[Worker], queued: int, busy: Counter[str]) -> PoolView:
     serving = [worker for worker in live if name in worker.pools]
-    busy = sum(len(occupied.get(worker.worker_id, {})) for worker in serving)
+    slots_in_use = sum(busy[worker.worker_id] for worker in serving)
     usable = [slot for worker in serving for slot in worker.slots if not slot.get("quarantine")]
     without_broker = sum(bool(worker.broker_error) for worker in serving)
-    return PoolView(name, len(serving), len(usable), busy, queued, without_broker)
+    return PoolView(name, len(serving), len(usable), slots_in_use, queued, without_broker)
 
 
-async def _view(conn: AsyncConnection, worker_id: str) -> WorkerView:
+async def _view(conn: AsyncConnection, caller: Caller, worker_id: str) -> WorkerView:
     worker = await _require_worker(conn, worker_id)
-    return WorkerView(worker, (await _occupied(conn)).get(worker_id, {}))
+    return WorkerView(worker, (await _occupied(conn, caller)).get(worker_id, {}))
 
 
 async def _require_worker(conn: AsyncConnection, worker_id: str) -> Worker:
@@ -150,12 +156,20 @@ async def _require_worker(conn: AsyncConnection, worker_id: str) -> Worker:
     return worker
 
 
-async def _occupied(conn: AsyncConnection) -> dict[str, dict[str, str]]:
-    """Return ``runs/{run}/stages/{stage}`` by slot, by worker."""
+async def _occupied(conn: AsyncConnection, caller: Caller) -> dict[str, dict[str, str]]:
+    """Return the names of running stages by slot, by worker."""
     occupied: dict[str, dict[str, str]] = {}
     for attempt in await attempts.list_running(conn):
         run = await runs.find_by_uid(conn, attempt.run_uid)
         if run is not None:
-            stage = f"{run_name(run.run_id)}/stages/{attempt.stage_id}"
+            stage = _stage_name(caller, run, attempt.stage_id)
             occupied.setdefault(attempt.worker_id, {})[attempt.slot] = stage
     return occupied
+
+
+def _stage_name(caller: Caller, run: Run, stage_id: str) -> str:
+    """Return a stage's name as a caller may see it: of another project, only that it is one."""
+    name = f"{run_name(run.run_id)}/stages/{stage_id}"
+    if run.project == caller.project:
+        return name
+    return f"projects/{run.project}/{name}" if caller.is_cluster_admin else OTHER_PROJECT

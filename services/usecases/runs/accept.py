@@ -210,7 +210,7 @@ async def _plan(conn: AsyncConnection, context: Context, new_run: NewRun) -> Pla
         return PlannedRun(run, planned, source_uid, waits=True)
     pending = PlannedRun(run, [_pending(first), *later], source_uid)
     key = await stage_key(conn, pending, first)
-    if await find_result(conn, context.blobs, run, key) is not None:
+    if await find_result(conn, context.blobs.of(run.project), run, key) is not None:
         return pending
     return PlannedRun(run, [dataclasses.replace(first, cache_key=key), *later], source_uid)
 
@@ -234,7 +234,7 @@ async def plan_run(
     spec = await resolve_spec(conn, project, new_run.spec)
     if run_model(spec) is not None:
         await model_uses.require_models(conn, project, spec)
-    spec = await with_template_date(conn, context.blobs, project, spec, now)
+    spec = await with_template_date(conn, context.blobs.of(project), project, spec, now)
     run = Run(
         uid=new_run_uid(),
         project=project,

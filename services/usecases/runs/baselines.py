@@ -58,14 +58,15 @@ async def list_baselines(
     context: Context, caller: Caller, *, size: int, token: str
 ) -> tuple[list[Baseline], str]:
     """Return a page of baselines by id, and the next page's token. Raises ``InvalidInput``."""
-    position = decode_page_token(token, "baselines", [str])
+    query = ["baselines", caller.project]
+    position = decode_page_token(token, query, [str])
     limit = page_size(size, default=DEFAULT_PAGE)
     after = position[0] if position else ""
     async with context.database.read() as conn:
         rows = await store.page(conn, caller.project, after=after, limit=limit + 1)
     page = take_fitting([(text_size(row.description), row) for row in rows], limit)
     more = len(page) < len(rows)
-    return page, encode_page_token([page[-1].baseline_id], "baselines") if more else ""
+    return page, encode_page_token([page[-1].baseline_id], query) if more else ""
 
 
 async def delete_baseline(context: Context, caller: Caller, baseline_id: str) -> None:

@@ -58,7 +58,7 @@ async def list_runs(
         raise InvalidInput.field(
             "order_by", f"must be 'create_time' or 'create_time desc', not {command.order_by!r}"
         )
-    query = ["runs", command.filter, order]
+    query = ["runs", caller.project, command.filter, order]
     position = decode_page_token(command.token, query, [datetime, str])
     limit = page_size(command.size, default=DEFAULT_RUNS)
     async with context.database.read() as conn:
@@ -94,7 +94,7 @@ async def list_predictions(
     Raises ``InvalidInput`` and ``NotFound``.
     """
     _check_text("eval_set", eval_set)
-    query = ["predictions", run_id, eval_set]
+    query = ["predictions", caller.project, run_id, eval_set]
     after = decode_page_token(token, query, [str, str, str, int])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
     async with context.database.read() as conn:
@@ -124,7 +124,7 @@ async def list_verdicts(
     """
     _check_text("eval_set", eval_set)
     _check_text("judge", judge)
-    query = ["verdicts", run_id, eval_set, judge, outcome]
+    query = ["verdicts", caller.project, run_id, eval_set, judge, outcome]
     after = decode_page_token(token, query, [str, str, str, int, str])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
     async with context.database.read() as conn:

@@ -230,6 +230,7 @@ async def _grant(
     now = utc_now()
     attempt = Attempt(
         run_uid=stage.run_uid,
+        project=locked_run.run.project,
         stage_id=stage.stage_id,
         ordinal=stage.ordinal,
         number=stage.attempt,
@@ -252,7 +253,7 @@ async def _grant(
     )
     reason = f"attempt {stage.attempt} on {worker_name(command.worker_id)}"
     locked_run = await begin_stage(conn, locked_run, stage, reason, now)
-    await attempts.add(conn, locked_run.run.project, attempt)
+    await attempts.add(conn, attempt)
     await outbox.remove(conn, stage.run_uid)
     return await _order(conn, locked_run, stage, granted.token)
 

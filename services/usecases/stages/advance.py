@@ -32,7 +32,9 @@ async def advance(
     """
     while (next_stage := next_unfinished(locked_run.stages)) is not None:
         key = await stage_key(conn, locked_run, next_stage)
-        cached = await find_result(conn, context.blobs, locked_run.run, key)
+        cached = await find_result(
+            conn, context.blobs.of(locked_run.run.project), locked_run.run, key
+        )
         if cached is not None:
             locked_run = await reuse(conn, locked_run, next_stage, cached)
             continue

@@ -81,7 +81,10 @@ async def complete_stage(context: Context, report: Completion) -> bool:
     if attempt.state is AttemptState.SUCCEEDED:
         return bool((attempt.answer or {})["continue"])
     listings = [
-        (artifact.kind, await check_listing(context, artifact.files, f"artifacts[{i}].files"))
+        (
+            artifact.kind,
+            await check_listing(context, attempt.project, artifact.files, f"artifacts[{i}].files"),
+        )
         for i, artifact in enumerate(report.artifacts)
     ]
     async with context.database.write() as conn:

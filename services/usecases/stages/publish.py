@@ -115,9 +115,11 @@ async def _listings(context: Context, batch: Batch) -> Listings:
     if not saved:
         return {}
     async with context.database.read() as conn:
-        await peek_lease(conn, batch.token)
+        attempt = await peek_lease(conn, batch.token)
     return {
-        (kind, event.step): await check_listing(context, event.files, f"{kind}.files")
+        (kind, event.step): await check_listing(
+            context, attempt.project, event.files, f"{kind}.files"
+        )
         for kind, event in saved
     }
 

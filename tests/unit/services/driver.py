@@ -71,8 +71,15 @@ def error(*, retryable: bool = True, reason: str = "STAGE_CRASHED") -> StageErro
 class Driver:
     """Drives runs through their stages under one worker."""
 
-    def __init__(self, context: Context, worker_id: str = "w1", hostname: str = "host") -> None:
+    def __init__(
+        self,
+        context: Context,
+        worker_id: str = "w1",
+        hostname: str = "host",
+        caller: Caller = CALLER,
+    ) -> None:
         self.context = context
+        self.caller = caller
         self.worker_id = worker_id
         self.hostname = hostname
         self.instance_id = f"the-instance-of-{worker_id}-on-{hostname}"
@@ -111,10 +118,10 @@ class Driver:
         return await self.submit(CreateRun(run_id, spec(**changes)))
 
     async def submit(self, command: CreateRun) -> RunView:
-        return await create_run(self.context, CALLER, command)
+        return await create_run(self.context, self.caller, command)
 
     async def get(self, run_id: str = "r") -> RunView:
-        return await get_run(self.context, CALLER, run_id)
+        return await get_run(self.context, self.caller, run_id)
 
     async def queued_task(self, run_id: str = "r") -> TaskId:
         """The task of the run's first unfinished stage."""
@@ -150,7 +157,7 @@ class Driver:
         return Completion(str(order.lease), RESULTS[stage_id], outputs, last_event, successor)
 
     async def upload(self, path: str, content: bytes) -> Any:
-        return await put(self.context, path, content)
+        return await put(self.context, path, content, self.caller.project)
 
     async def complete(self, order: Order, *, last_event: int = 0) -> bool:
         return await complete_stage(

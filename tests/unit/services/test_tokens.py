@@ -17,11 +17,12 @@ import pytest
 from google.protobuf import descriptor_pool
 
 from services import tokens
-from services.domain.scope import PUBLIC, RULES, WORKER_LEASED, Scope
+from services.domain.scope import PUBLIC, RULES, WORKER_LEASED, Role, Scope
 from services.domain.token import ALL_PROJECTS, id_of
 from services.server import SERVICES
 from services.storage.rows.access.projects import projects
-from services.usecases.access.tokens import create_token
+from services.usecases.access.projects import create_project
+from services.usecases.access.tokens import NewToken, store_token
 from tailrace import AsyncClient, errors
 from tailrace.access import PROJECT_HEADER, Access
 from tailrace.channel import connect_aio
@@ -49,20 +50,15 @@ class Guarded:
     async def token(
         self,
         *scopes: Scope,
+        role: Role | None = None,
         project: str = ALL_PROJECTS,
         expire_time: datetime | None = None,
         worker_id: str = "w1",
         pools: Sequence[str] = ("cpu",),
     ) -> str:
         worker = {"worker_id": worker_id, "pools": pools} if Scope.WORKER in scopes else {}
-        _token, text = await create_token(
-            self.api.plane.context.database,
-            project,
-            description="of a test",
-            scopes=scopes,
-            expire_time=expire_time,
-            **worker,  # type: ignore[arg-type]
-        )
+        new = NewToken("of a test", role=role, scopes=scopes, expire_time=expire_time, **worker)
+        _token, text = await store_token(self.api.plane.context.database, new, project)
         return text
 
     def client(self, text: str = "") -> AsyncClient:
@@ -116,18 +112,24 @@ async def refusal(channel: Any, name: str, method: Any) -> tuple[grpc.StatusCode
     return None
 
 
-@pytest.mark.parametrize("scope", [*Scope, None])
-async def test_the_matrix_of_methods_and_scopes(scope: Scope | None, guarded: Guarded) -> None:
-    text = "" if scope is None else await guarded.token(scope)
+@pytest.mark.parametrize("right", [*(set(Scope) - {Scope.TOKENS}), *Role, None], ids=str)
+async def test_the_matrix_of_methods_and_rights(
+    right: Scope | Role | None, guarded: Guarded
+) -> None:
+    text, held = "", frozenset[Scope]()
+    if isinstance(right, Role):
+        text, held = await guarded.token(role=right, project="default"), right.scopes
+    elif right is not None:
+        text, held = await guarded.token(right), frozenset({right})
     async with guarded.channel(text) as channel:
         refused = {name: await refusal(channel, name, method) for name, method in METHODS}
     for name, allowed in RULES.items():
         workers_only = allowed == {Scope.WORKER}
-        if scope in allowed or name in PUBLIC:
+        if held & allowed or name in PUBLIC:
             assert refused[name] is None, name
         elif workers_only:
             assert refused[name] == (grpc.StatusCode.UNAUTHENTICATED, "WORKER_TOKEN"), name
-        elif scope is None:
+        elif right is None:
             assert refused[name] == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"), name
         else:
             assert refused[name] == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING"), name
@@ -182,7 +184,9 @@ async def test_an_administrator_makes_lists_and_revokes_tokens(
         made = await admin.create_token(["write"], description="ci")
         async with guarded.client(made.secret) as client:
             await client.list_pools()
-            with pytest.raises(errors.PermissionDenied, match=r"needs the scope admin.* has write"):
+            with pytest.raises(
+                errors.PermissionDenied, match=r"needs the scope tokens.* has write"
+            ):
                 await client.create_token(["admin"])
         listed = [token async for token in admin.list_tokens(page_size=1)]
         assert [token.description for token in listed if token.name == made.token.name] == ["ci"]
@@ -328,3 +332,80 @@ async def test_a_token_of_a_project_knows_no_other(guarded: Guarded) -> None:
     async with guarded.channel(every) as channel:
         assert (await code_of(channel, (PROJECT_HEADER, "vision")))[0] == "OK"
         assert await code_of(channel, (PROJECT_HEADER, "missing")) == missing
+
+
+async def test_an_owner_manages_the_tokens_of_its_project(guarded: Guarded) -> None:
+    context = guarded.api.plane.context
+    for project in ("vision", "speech"):
+        await create_project(context, project, "")
+    other = await guarded.token(Scope.READ, project="speech")
+    admin = guarded.client(await guarded.token(Scope.ADMIN))
+    async with admin:
+        made = await admin.create_token(role="owner", project="vision", description="lead")
+        assert made.token.project == "projects/vision"
+        with pytest.raises(errors.NotFound, match="projects/nosuch does not exist"):
+            await admin.create_token(role="viewer", project="nosuch")
+    async with guarded.client(made.secret) as owner:
+        viewer = await owner.create_token(role="viewer")
+        assert viewer.token.project == "projects/vision"
+        assert {t.name async for t in owner.list_tokens()} == {made.token.name, viewer.token.name}
+        assert (await owner.revoke_token(viewer.token.name)).HasField("revoke_time")
+        for refused in ({"scopes": ["admin"]}, {"role": "viewer", "project": "projects/-"}):
+            with pytest.raises(errors.PermissionDenied) as exceeded:
+                await owner.create_token(**refused)
+            assert exceeded.value.reason == "RIGHTS_EXCEEDED"
+        with pytest.raises(errors.NotFound):
+            await owner.create_token(role="viewer", project="speech")
+        with pytest.raises(errors.NotFound):
+            await owner.revoke_token(id_of(other) or "")
+        with pytest.raises(errors.PermissionDenied):
+            await owner.create_project("more")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "token.role"),
+        ({"role": "viewer", "scopes": ["read"]}, "token.scopes"),
+        ({"scopes": ["tokens"]}, "token.scopes"),
+        ({"scopes": ["worker", "read"]}, "token.scopes"),
+        ({"scopes": ["admin"], "project": "default"}, "token.project"),
+        ({"role": "viewer", "project": "Not an id"}, "token.project"),
+    ],
+)
+async def test_a_token_has_a_role_or_scopes(
+    guarded: Guarded, fields: dict[str, Any], field: str
+) -> None:
+    async with guarded.client(await guarded.token(Scope.ADMIN)) as admin:
+        with pytest.raises(errors.InvalidArgument) as refused:
+            await admin.create_token(**fields)
+    assert [violation.field for violation in refused.value.violations] == [field]
+
+
+async def test_projects_from_creation_to_deletion(guarded: Guarded) -> None:
+    admin_token = await guarded.token(Scope.ADMIN)
+    async with guarded.client(admin_token) as admin:
+        vision = await admin.create_project("vision", description="Eyes.")
+        assert await admin.create_project("vision", description="Eyes.") == vision
+        with pytest.raises(errors.AlreadyExists):
+            await admin.create_project("vision", description="Ears.")
+        token = await admin.create_token(role="viewer", project="vision")
+        assert [p.name async for p in admin.list_projects(page_size=1)] == [
+            "projects/default",
+            "projects/vision",
+        ]
+        async with guarded.client(token.secret) as viewer:
+            assert [p.name async for p in viewer.list_projects()] == ["projects/vision"]
+            assert await viewer.get_project("vision") == vision
+            with pytest.raises(errors.NotFound):
+                await viewer.get_project("default")
+        with pytest.raises(errors.FailedPrecondition, match="has tokens in force"):
+            await admin.delete_project("vision")
+        await admin.revoke_token(token.token.name)
+        await admin.delete_project("vision")
+        with pytest.raises(errors.NotFound):
+            await admin.get_project("vision")
+        with pytest.raises(errors.AlreadyExists, match="ids are not reused"):
+            await admin.create_project("vision", description="Eyes.")
+        with pytest.raises(errors.InvalidArgument):
+            await admin.delete_project("default")

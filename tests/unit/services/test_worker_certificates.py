@@ -19,7 +19,7 @@ from services.domain.scope import Scope
 from services.domain.token import ALL_PROJECTS
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import certificates as store
-from services.usecases.access.tokens import create_token
+from services.usecases.access.tokens import NewToken, store_token
 from tailrace import AsyncClient
 from tailrace.access import Access
 from tailrace.channel import connect_aio
@@ -69,15 +69,8 @@ class Plane:
             yield stub
 
     async def token(self, name: str, *pools: str) -> str:
-        _token, text = await create_token(
-            self.plane.context.database,
-            ALL_PROJECTS,
-            description="",
-            scopes=[Scope.WORKER],
-            expire_time=None,
-            worker_id=name,
-            pools=pools,
-        )
+        new = NewToken(scopes=[Scope.WORKER], worker_id=name, pools=pools)
+        _token, text = await store_token(self.plane.context.database, new, ALL_PROJECTS)
         return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,23 @@ def test_a_profiles_token_is_never_sent_to_another_server(monkeypatch: pytest.Mo
     assert resolve() == ("other:7443", Access())
     monkeypatch.setenv("TAILRACE_PROFILE", "prod")
     with pytest.raises(ProfileError, match=r"is for plane.example:7443, not for other:7443"):
+        resolve()
+
+
+def test_the_project_is_that_of_argument_variable_or_profile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert resolve()[1].metadata() == ()
+    Profiles().with_profile("prod", replace(PROD, project="vision")).save()
+    assert resolve()[1].metadata()[1:] == (("tailrace-project", "vision"),)
+    assert resolve("other:7443")[1].metadata() == ()
+    monkeypatch.setenv("TAILRACE_PROJECT", "speech")
+    assert resolve("other:7443")[1].project == "speech"
+    assert resolve(None, None, "projects/maps")[1].project == "maps"
+    assert resolve("other:7443", Access(), "maps")[1].metadata() == (("tailrace-project", "maps"),)
+    assert resolve("other:7443", Access())[1].metadata() == ()
+    monkeypatch.setenv("TAILRACE_PROJECT", "Not an id")
+    with pytest.raises(AccessError, match="--project or TAILRACE_PROJECT"):
         resolve()
 
 

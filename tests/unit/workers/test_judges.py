@@ -65,7 +65,7 @@ def test_a_key_is_given_to_its_host_alone(
     write_keys: WriteKeys, host: str, url: str, given: bool
 ) -> None:
     settings = Settings(judge_keys_file=write_keys({NAME: {"host": host, "key": "sk-1"}}))
-    access = endpoint_access(judges(url), settings)
+    access = endpoint_access(judges(url), settings, "default")
     assert [key.secret for key in access.keys] == (["sk-1"] if given else [])
 
 
@@ -75,17 +75,45 @@ def test_a_run_that_names_a_key_for_two_hosts_sends_it_to_one(write_keys: WriteK
         judge_endpoints=("LocalHost:8000",),
         judge_proxy="proxy:3128",
     )
-    access = endpoint_access(judges("https://evil.example", "https://api.example.com"), settings)
+    access = endpoint_access(
+        judges("https://evil.example", "https://api.example.com"), settings, "default"
+    )
     assert access == EndpointAccess(
         ["localhost:8000"], [EndpointKey(NAME, "api.example.com:443", "sk-1")], "proxy:3128"
     )
     assert access.secret(NAME, "evil.example:443") is None
-    assert not endpoint_access(judges("https://api.example.com", name=f"{NAME}B"), settings).keys
+    assert not endpoint_access(
+        judges("https://api.example.com", name=f"{NAME}B"), settings, "default"
+    ).keys
+
+
+def test_places_and_keys_of_one_project_do_not_exist_for_others(write_keys: WriteKeys) -> None:
+    entry = {"host": "api.example.com", "key": "sk-1", "projects": ["vision", "speech"]}
+    settings = Settings(
+        judge_keys_file=write_keys({NAME: entry}),
+        judge_endpoints=("10.0.0.5:8000@vision", "10.0.0.6:8000"),
+    )
+    ours, others = (
+        endpoint_access(judges("https://api.example.com"), settings, project)
+        for project in ("vision", "default")
+    )
+    assert ours.allowed == ["10.0.0.5:8000", "10.0.0.6:8000"]
+    assert [key.secret for key in ours.keys] == ["sk-1"]
+    assert others == EndpointAccess(["10.0.0.6:8000"])
+
+
+@pytest.mark.parametrize("place", ["10.0.0.5:8000@", "10.0.0.5:8000@A b", "10.0.0.5@vision"])
+def test_a_grant_names_a_place_and_a_project(place: str) -> None:
+    with pytest.raises(ValueError, match="is not HOST:PORT"):
+        Settings(judge_endpoints=(place,))
 
 
 def test_no_file_means_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, "sk-1")
-    assert endpoint_access(judges("https://api.example.com"), Settings()) == EndpointAccess()
+    assert (
+        endpoint_access(judges("https://api.example.com"), Settings(), "default")
+        == EndpointAccess()
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,6 +126,9 @@ def test_no_file_means_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         ({NAME: {"host": "https://h", "key": "sk-1"}}, "is not HOST:PORT"),
         ({NAME: {"host": "h", "key": "sk-1\n"}}, "printable ASCII"),
         ({NAME: {"host": "h", "key": 5}}, "must be text"),
+        ({NAME: {"host": "h", "key": "sk-1", "projects": []}}, "must be ids"),
+        ({NAME: {"host": "h", "key": "sk-1", "projects": "vision"}}, "must be ids"),
+        ({NAME: {"host": "h", "key": "sk-1", "projects": [1]}}, "must be ids"),
     ],
 )
 def test_a_file_of_another_form_is_refused_and_no_key_shown(

@@ -59,11 +59,14 @@ async def lock(conn: AsyncConnection, token_id: str) -> Token | None:
     return None if row is None else _token(row)
 
 
-async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Token]:
-    """Return a page of API tokens by id, after the id ``after``."""
-    is_next = sa.and_(tokens.c.token_id > after, tokens.c.subject == "")
-    query = _SELECT.where(is_next).order_by(tokens.c.token_id).limit(limit)
-    return [_token(row) for row in (await conn.execute(query)).mappings()]
+async def page(
+    conn: AsyncConnection, project: str | None, *, after: str, limit: int
+) -> list[Token]:
+    """Return a page of API tokens, of one project or of all, by id, after the id ``after``."""
+    is_next = sa.and_(tokens.c.token_id > after, tokens.c.subject == "", *_of(project))
+    query = _SELECT.where(is_next)
+    rows = await conn.execute(query.order_by(tokens.c.token_id).limit(limit))
+    return [_token(row) for row in rows.mappings()]
 
 
 async def revoke(conn: AsyncConnection, token_id: str, now: datetime) -> None:
@@ -86,6 +89,10 @@ async def delete_sessions(conn: AsyncConnection, before: datetime) -> int:
     """Delete the sessions that expired before a time; return their number."""
     is_over = sa.and_(tokens.c.subject != "", tokens.c.expire_time < before)
     return (await conn.execute(sa.delete(tokens).where(is_over))).rowcount
+
+
+def _of(project: str | None) -> list[sa.ColumnElement[bool]]:
+    return [] if project is None else [tokens.c.project == project]
 
 
 def _token(row: Any) -> Token:

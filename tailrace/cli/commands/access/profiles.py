@@ -54,6 +54,12 @@ def login(
         bool,
         typer.Option("--insecure", help="Send the token in plaintext to another machine, too."),
     ] = False,
+    project: Annotated[
+        str,
+        typer.Option(
+            "--project", metavar="PROJECT", help="Project of the calls (default: the token's)."
+        ),
+    ] = "",
 ) -> None:
     """Store a server, its TLS settings and a token as the current profile.
 
@@ -69,6 +75,7 @@ def login(
         ca_file="" if ca_file is None else str(ca_file.absolute()),
         token="" if no_token or oidc else _token(token_file),
         insecure=insecure,
+        project=project,
     )
     if oidc:
         profile = log_in(profile)
@@ -88,6 +95,7 @@ def list_(as_json: Json = False) -> None:
             "server": profile.server,
             "tls": profile.tls,
             "has_token": bool(profile.token),
+            "project": profile.project,
             "current": name == profiles.current,
         }
         for name, profile in sorted(profiles.by_name.items())
@@ -96,13 +104,14 @@ def list_(as_json: Json = False) -> None:
         output.print_json(rows)
         return
     output.print_table(
-        ["PROFILE", "SERVER", "TLS", "TOKEN", "CURRENT"],
+        ["PROFILE", "SERVER", "TLS", "TOKEN", "PROJECT", "CURRENT"],
         [
             (
                 row["name"],
                 row["server"],
                 "yes" if row["tls"] else "no",
                 "yes" if row["has_token"] else "no",
+                row["project"],
                 "*" if row["current"] else "",
             )
             for row in rows

@@ -1,4 +1,4 @@
-"""``tailrace tokens``: API tokens, for administrators."""
+"""``tailrace tokens``: API tokens, for owners of projects and administrators."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from tailrace.cli.errors import CommandError
 from tailrace.cli.options import Json, Limit, Server, connect
 from tailrace.cli.show import output
 from tailrace.protomap import enum_word
-from tailrace.v1 import token_pb2
+from tailrace.v1 import project_pb2, token_pb2
 
 app = typer.Typer(help="API tokens: create, list and revoke them.", no_args_is_help=True)
 
 SCOPES = ("read", "write", "admin", "worker")
+
+ROLES = ("viewer", "editor", "owner")
+
+ALL_PROJECTS = "projects/-"
+"""Name that stands for every project."""
 
 Name = Annotated[
     str, typer.Argument(metavar="TOKEN", help="Id or name (`tokens/…`), not the secret.")
@@ -28,15 +33,27 @@ Name = Annotated[
 
 @app.command("create")
 def create(
+    role: Annotated[
+        str,
+        typer.Option(
+            "--role",
+            metavar="ROLE",
+            help="Role in the project: viewer (default); editor, who creates and changes; or "
+            "owner, who also manages tokens.",
+        ),
+    ] = "",
     scope: Annotated[
         list[str] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help="read; write, which includes read; admin, which includes both; or worker, with "
-            "--worker and --pool.",
+            help="In place of a role: read; write, which includes read; or, in every project, "
+            "admin, or worker with --worker and --pool.",
         ),
     ] = None,
+    all_projects: Annotated[
+        bool, typer.Option("--all-projects", help="Give the rights in every project.")
+    ] = False,
     description: Annotated[
         str, typer.Option("--description", metavar="TEXT", help="Who or what holds it.")
     ] = "",
@@ -69,7 +86,9 @@ def create(
     """
     if bootstrap:
         _bootstrap(description, days)
-    scopes = scope or ["read"]
+    if role and role not in ROLES:
+        raise CommandError(f"--role {role!r} must be one of {', '.join(ROLES)}")
+    scopes = scope or []
     for name in scopes:
         if name not in SCOPES:
             raise CommandError(f"--scope {name!r} must be one of {', '.join(SCOPES)}")
@@ -77,6 +96,8 @@ def create(
     with connect(server) as client:
         response = client.create_token(
             scopes,
+            role=role or ("" if scopes else "viewer"),
+            project=ALL_PROJECTS if all_projects else "",
             description=description,
             expire_time=expire_time,
             worker=worker,
@@ -91,7 +112,10 @@ def create(
 
 @app.command("list")
 def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
-    """List tokens, revoked and expired ones included."""
+    """List tokens, revoked and expired ones included.
+
+    An owner sees those of the project, an administrator all.
+    """
     with connect(server) as client:
         tokens = list(client.list_tokens(limit=limit))
     if as_json:
@@ -100,7 +124,8 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
     rows = [
         (
             token.name.removeprefix("tokens/"),
-            _scopes(token),
+            token.project.removeprefix("projects/"),
+            _rights(token),
             _state(token),
             _moment(token.expire_time),
             _moment(token.last_used_time),
@@ -109,7 +134,7 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         for token in tokens
     ]
     output.print_table(
-        ["TOKEN", "SCOPES", "STATE", "EXPIRES", "LAST USED", "DESCRIPTION"],
+        ["TOKEN", "PROJECT", "RIGHTS", "STATE", "EXPIRES", "LAST USED", "DESCRIPTION"],
         rows,
         text=("DESCRIPTION",),
     )
@@ -143,7 +168,8 @@ def _print(token: token_pb2.Token) -> None:
     output.print_fields(
         [
             ("token", token.name),
-            ("scopes", _scopes(token)),
+            ("project", token.project),
+            ("rights", _rights(token)),
             *(binding if token.worker else []),
             ("state", _state(token)),
             ("expires", _moment(token.expire_time)),
@@ -152,7 +178,10 @@ def _print(token: token_pb2.Token) -> None:
     )
 
 
-def _scopes(token: token_pb2.Token) -> str:
+def _rights(token: token_pb2.Token) -> str:
+    """Return the role of a token, or its scopes in every project."""
+    if token.role:
+        return enum_word(project_pb2.ProjectRole.DESCRIPTOR, token.role)
     return ", ".join(enum_word(token_pb2.TokenScope.DESCRIPTOR, scope) for scope in token.scopes)
 
 

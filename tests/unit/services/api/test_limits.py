@@ -155,7 +155,7 @@ async def test_uploads_and_imports_leave_the_reserve_of_the_disk(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     async with serving(sqlite_url, tmp_path / "data") as api:
-        blobs: Any = api.plane.context.blobs
+        blobs: Any = api.plane.context.blobs.of("default")
         blobs._min_free_bytes = shutil.disk_usage(tmp_path).total
         name = f"uploads/{uuid.uuid4()}/blobs/{'0' * 64}/{10 << 20}"
         artifacts = artifact_pb2_grpc.ArtifactServiceStub(api.channel)

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.domain.content.artifact import Blob, UploadName
 from services.loops.sweeper import Sweeper
 from services.settings import Settings
-from services.storage.blobs.folder import FolderBlobStore
+from services.storage.blobs.folder import FolderBlobStores
 from services.storage.engine.database import Database
 from services.usecases.context import Context
 
@@ -16,11 +16,11 @@ async def test_given_up_uploads_go_and_a_broken_store_does_not_end_it(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     database = Database(sqlite_url)
-    blobs = FolderBlobStore(tmp_path)
+    blobs = FolderBlobStores(tmp_path)
     settings = Settings(database_url=sqlite_url, data_dir=tmp_path, upload_expiry_seconds=0.2)
     context = Context(settings, database, blobs)
     upload = UploadName(str(uuid.uuid4()), Blob("a" * 64, 10))
-    async with blobs.append(upload, 0) as writer:
+    async with blobs.of("default").append(upload, 0) as writer:
         await writer.write(b"x")
     uploads = tmp_path / "uploads"
     uploads.rename(tmp_path / "away")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.settings import Settings
-from services.storage.blobs.folder import FolderBlobStore
+from services.storage.blobs.folder import FolderBlobStores
 from services.storage.engine.database import Database
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
@@ -17,12 +17,12 @@ from tailrace.formats.listing import FileEntry
 
 def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
     control_plane_settings = Settings(database_url=database_url, data_dir=folder, **settings)
-    return Context(control_plane_settings, Database(database_url), FolderBlobStore(folder))
+    return Context(control_plane_settings, Database(database_url), FolderBlobStores(folder))
 
 
-async def put(context: Context, path: str, content: bytes) -> FileEntry:
+async def put(context: Context, path: str, content: bytes, project: str = "default") -> FileEntry:
     """Store a file's content and return its entry."""
-    blob = await context.blobs.put(io.BytesIO(content))
+    blob = await context.blobs.of(project).put(io.BytesIO(content))
     return FileEntry(path, blob.sha256, blob.size_bytes)
 
 

@@ -31,7 +31,7 @@ def test_a_download_continues_after_the_connection_broke(
 ) -> None:
     content = noise(48_000_000, tmp_path)
     entry = moves.upload_file(write(tmp_path / "big", content))
-    blobs: Any = served.control_plane.context.blobs
+    blobs: Any = served.control_plane.context.blobs.of("default")
     starts: list[int] = []
     read = blobs.read
 

@@ -32,7 +32,7 @@ from tests.unit.tailrace.transfer.content import (
 @pytest.fixture
 def offsets(served: ServedControlPlane, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The offsets at which the control plane opened uploads."""
-    blobs: Any = served.control_plane.context.blobs
+    blobs: Any = served.control_plane.context.blobs.of("default")
     seen: list[int] = []
     append = blobs.append
 

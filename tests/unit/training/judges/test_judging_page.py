@@ -38,7 +38,8 @@ def test_the_file_of_keys_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.touch(mode=0o600)
     path.write_text(keys)
-    (key,) = read_keys(path)
+    (granted,) = read_keys(path)
+    key = granted.key
     assert key.place == "judge.example:443"
     assert any(f"api_key_env: {key.name}" in block for block in blocks("yaml"))
 

@@ -51,13 +51,13 @@ async def test_a_blob_arrives_in_chunks(context: Context) -> None:
     name = name_of(CONTENT)
     assert await artifacts.write(context, CALLER, name, stream(chunks_of(CONTENT))) == len(CONTENT)
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    assert await read_all(context.blobs, sha256, len(CONTENT)) == CONTENT
+    assert await read_all(context.blobs.of("default"), sha256, len(CONTENT)) == CONTENT
 
 
 async def test_a_broken_stream_is_continued(context: Context) -> None:
     name = name_of(CONTENT)
     assert await artifacts.write(context, CALLER, name, stream(chunks_of(CONTENT)[:1])) == 700_000
-    status = await artifacts.upload_status(context, name)
+    status = await artifacts.upload_status(context, CALLER, name)
     assert (status.committed, status.complete) == (700_000, False)
     rest = chunks_of(CONTENT, start=700_000)
     assert await artifacts.write(context, CALLER, name, stream(rest)) == len(CONTENT)
@@ -102,19 +102,19 @@ async def test_chunks_and_blobs_over_their_limit_are_refused(context: Context) -
 )
 async def test_other_names_are_refused(context: Context, name: str) -> None:
     with pytest.raises(InvalidInput):
-        await artifacts.upload_status(context, name)
+        await artifacts.upload_status(context, CALLER, name)
 
 
 async def test_a_listing_needs_its_blobs(context: Context) -> None:
     entry = await put(context, "a.json", b"{}")
     missing = not_uploaded("b.json")
     with pytest.raises(FailedPrecondition) as error:
-        await artifacts.check_listing(context, [entry, missing])
+        await artifacts.check_listing(context, "default", [entry, missing])
     assert error.value.reason == "BLOB_MISSING"
     assert "b.json" in error.value.message
     assert missing.sha256 in error.value.message
     assert "a.json" not in error.value.message
-    listing = await artifacts.check_listing(context, [entry])
+    listing = await artifacts.check_listing(context, "default", [entry])
     assert listing.files == (entry,)
 
 
@@ -122,7 +122,7 @@ async def test_a_listing_must_say_the_right_sizes(context: Context) -> None:
     entry = await put(context, "a.json", b"{}")
     with pytest.raises(InvalidInput) as error:
         await artifacts.check_listing(
-            context, [FileEntry("a.json", entry.sha256, 3)], "artifacts[0].files"
+            context, "default", [FileEntry("a.json", entry.sha256, 3)], "artifacts[0].files"
         )
     assert [v.field for v in error.value.violations] == ["artifacts[0].files[0].size_bytes"]
 
@@ -131,10 +131,10 @@ async def test_an_artifact_is_bounded(context: Context) -> None:
     settings = context.settings.model_copy(update={"max_artifact_bytes": 10})
     small = replace(context, settings=settings)
     files = [await put(context, "a.json", b"12345"), await put(context, "b.json", b"54321")]
-    assert (await artifacts.check_listing(small, files)).size_bytes == 10
+    assert (await artifacts.check_listing(small, "default", files)).size_bytes == 10
     files.append(await put(context, "c.json", b"1"))
     with pytest.raises(InvalidInput, match="11 bytes in total"):
-        await artifacts.check_listing(small, files)
+        await artifacts.check_listing(small, "default", files)
 
 
 async def test_an_unknown_artifact_or_run_is_not_found(context: Context) -> None:

@@ -84,7 +84,7 @@ async def test_a_seeded_dataset_has_the_manifest_that_the_tool_writes(local: Con
     files = {file.path: file for file in artifact.listing.files}
     assert set(files) == {"dataset.jsonl", "manifest.json"}
     assert files["dataset.jsonl"].sha256 == dataset.lines.sha256
-    manifest = await read_all(local.blobs, files["manifest.json"].sha256, 10_000)
+    manifest = await read_all(local.blobs.of("default"), files["manifest.json"].sha256, 10_000)
     assert json.loads(manifest) == golden.golden_v2_manifest()
 
 

@@ -62,7 +62,7 @@ async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
         artifact = await artifacts.get(conn, PROJECT, eval_set.artifact_digest)
     (file,) = artifact.listing.files
     assert (file.path, file.sha256) == ("eval_set.jsonl", eval_set.lines.sha256)
-    assert await read_all(context.blobs, file.sha256, LIMIT) == data
+    assert await read_all(context.blobs.of("default"), file.sha256, LIMIT) == data
 
 
 async def test_other_content_makes_the_next_version(context: Context) -> None:

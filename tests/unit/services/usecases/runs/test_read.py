@@ -109,9 +109,9 @@ async def test_workers_show_what_they_run(driver: Driver) -> None:
     await driver.create()
     await driver.start()
     await Driver(driver.context, "a0").register(slots=2)
-    first, token = await list_workers(driver.context, size=1, token="")
+    first, token = await list_workers(driver.context, CALLER, size=1, token="")
     assert [view.worker.worker_id for view in first] == ["a0"]
-    second, token = await list_workers(driver.context, size=1, token=token)
+    second, token = await list_workers(driver.context, CALLER, size=1, token=token)
     assert second[0].occupied == {"cpu-0": "runs/r/stages/train"}
     assert token == ""
     assert await expire_worker(driver.context, first[0].worker)

@@ -13,7 +13,7 @@ from services.domain.worker import WorkerState
 from services.storage.rows import workers
 from services.usecases.fleet.workers import get_worker
 from services.usecases.stages.acquire import Order, Stop
-from tests.unit.services.driver import Driver, states
+from tests.unit.services.driver import CALLER, Driver, states
 
 POOLS = {"execution": {"train": {"pool": "gpu"}}}
 
@@ -31,7 +31,7 @@ async def test_a_live_workers_name_is_refused_to_others_with_both_hosts(driver: 
         with pytest.raises(FailedPrecondition, match=r"host 'host'.*host 'host-2'") as refused:
             await one.register(pools=("stolen",), new_process=True)
         assert refused.value.reason == "WORKER_NAME_TAKEN"
-    assert (await get_worker(driver.context, "w1")).worker.pools == ["cpu"]
+    assert (await get_worker(driver.context, CALLER, "w1")).worker.pools == ["cpu"]
     await driver.beat()
     await driver.beat(ended=True)
     await other.register()
@@ -43,7 +43,7 @@ async def test_the_same_instance_registers_again_at_once(driver: Driver) -> None
     before = driver.secret
     await driver.register(pools=("cpu", "gpu"))
     assert driver.secret != before
-    assert (await get_worker(driver.context, "w1")).worker.pools == ["cpu", "gpu"]
+    assert (await get_worker(driver.context, CALLER, "w1")).worker.pools == ["cpu", "gpu"]
     with pytest.raises(PermissionDenied):
         await driver.beat(secret=before)
 
@@ -53,13 +53,13 @@ async def test_a_heartbeat_under_another_workers_name_changes_nothing(driver: Dr
     order = await driver.start()
     other = Driver(driver.context, "w2")
     await other.register()
-    before = (await get_worker(driver.context, "w1")).worker
+    before = (await get_worker(driver.context, CALLER, "w1")).worker
     quarantine = {"cpu-0": "stolen"}
     for secret in ("", "guessed", other.secret):
         with pytest.raises(PermissionDenied) as refused:
             await driver.beat(order.lease, draining=True, quarantine=quarantine, secret=secret)
         assert refused.value.reason == "WORKER_SECRET"
-    assert (await get_worker(driver.context, "w1")).worker == before
+    assert (await get_worker(driver.context, CALLER, "w1")).worker == before
     assert (await driver.get()).stages[0].attempts[0].heartbeats == 0
 
 
@@ -134,7 +134,7 @@ async def test_secrets_are_not_stored(driver: Driver) -> None:
 
 async def test_a_worker_from_before_names_were_bound_may_be_anybodys(driver: Driver) -> None:
     async with driver.context.database.write() as conn:
-        before = (await get_worker(driver.context, "w1")).worker
+        before = (await get_worker(driver.context, CALLER, "w1")).worker
         assert before.state is WorkerState.ONLINE
         await workers.register(conn, replace(before, instance_digest="", secret_digest=""))
     other = rival(driver)
