@@ -379,7 +379,7 @@ async def test_a_token_has_a_role_or_scopes(
     async with guarded.client(await guarded.token(Scope.ADMIN)) as admin:
         with pytest.raises(errors.InvalidArgument) as refused:
             await admin.create_token(**fields)
-    assert [violation.field for violation in refused.value.violations] == [field]
+    assert field in [violation.field for violation in refused.value.violations]
 
 
 async def test_projects_from_creation_to_deletion(guarded: Guarded) -> None:
