@@ -12,13 +12,14 @@ import pytest
 
 from tailrace.v1 import run_pb2
 from tests.browser import Browser, installed
+from tests.conftest import unavailable
 
 
 @pytest.fixture
 def browser(served: Any, finished: run_pb2.Run, tmp_path: Path) -> Iterator[Browser]:
     program = installed()
     if program is None:
-        pytest.skip("needs a browser: apt-get install chromium")
+        unavailable("needs a browser: apt-get install chromium")
     assert served("runs", "report", "demo", "-o", "page.html").code == 0
     with closing(Browser(program, tmp_path / "profile", tmp_path / "page.html")) as browser:
         yield browser
