@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test fuzz chaos recipes lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
+.PHONY: help demo test fuzz chaos recipes rehearsal lint format protos protos-check bench-load bench-load-short bench-tls bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ chaos: $(VENV)/.installed-dev ## The whole fault matrix then ROUNDS of four rand
 
 recipes: $(VENV)/.installed-dev ## The recipes of docs/recipes.md on a whole stack, with a nano model; takes minutes.
 	$(BIN)/python -m pytest tests/integration/recipes/recipes.py $(ARGS)
+
+rehearsal: $(VENV)/.installed-dev ## A deployment with TLS and tokens on network namespaces: lost network, stolen token.
+	$(BIN)/python -m tests.rehearsal $(ARGS)
 
 lint: $(VENV)/.installed-dev protos-check ## Format, lint, types, layers, protos.
 	$(BIN)/ruff format --check .
@@ -78,6 +81,9 @@ distilgpt2-random: $(VENV)/.installed-dev ## Makes models/distilgpt2-random: its
 
 bench-load: $(VENV)/.installed-dev ## Measures the control plane under load beside its yardsticks.
 	$(BIN)/python -m benchmarks.load $(ARGS)
+
+bench-tls: $(VENV)/.installed-dev ## Measures the same with and without TLS and tokens; fails when they cost more than a quarter.
+	$(BIN)/python -m benchmarks.load --only tls $(ARGS)
 
 bench-judging: $(VENV)/.installed-dev ## Judges 10,000 predictions and says whether that stays under two seconds.
 	$(BIN)/python -m benchmarks.judging

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import tailrace
+from tailrace.access import Access
 from tailrace.worker_token import VARIABLE
 from tests.servers.node import Process, free_port, wait_until
 from tests.servers.worker_token import token_file
@@ -44,7 +46,13 @@ class Stack:
         self.broker_url = broker_url
         self.flower_broker_url = broker_url
         """The broker's URL for Flower, which may have a user of its own."""
-        self._worker_broker_url = worker_broker_url or broker_url
+        self.worker_broker_url = worker_broker_url or broker_url
+        self.worker_address = self.address
+        """Where workers reach the control plane."""
+        self.worker_env: Callable[[str], dict[str, str]] = lambda _name: {}
+        """Settings of a worker by its name."""
+        self.access: Access | None = None
+        """Access of clients; that of the environment unless set."""
         self.server: Process | None = None
         self.workers: list[Process] = []
         self._started = 0
@@ -86,7 +94,8 @@ class Stack:
         env = self.env | {
             "TAILRACE_WORKER_NAME": name,
             "TAILRACE_WORK_DIR": str(self.folder / name),
-            "TAILRACE_BROKER_URL": self._worker_broker_url,
+            "TAILRACE_BROKER_URL": self.worker_broker_url,
+            **self.worker_env(name),
             **{f"TAILRACE_{key.upper()}": value for key, value in settings.items()},
         }
         process = Process(
@@ -105,7 +114,7 @@ class Stack:
 
     def client(self, port: int | None = None) -> tailrace.Client:
         """A client of the control plane, or of a proxy before it."""
-        return tailrace.Client(f"127.0.0.1:{port or self.port}")
+        return tailrace.Client(f"127.0.0.1:{port or self.port}", access=self.access)
 
     def stop(self) -> None:
         """End everything."""

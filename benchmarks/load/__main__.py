@@ -22,6 +22,7 @@ from benchmarks.load.rows import (
     lists,
     peer_rows,
     publish,
+    tls,
 )
 from benchmarks.load.scale import FULL, SHORT
 
@@ -34,7 +35,11 @@ MEASUREMENTS = {
     "heartbeats": heartbeats.measure,
     "expiry": expiry.measure,
     "peers": peer_rows.measure,
+    "tls": tls.measure,
 }
+
+USUAL = tuple(name for name in MEASUREMENTS if name != "tls")
+"""What is measured unless told otherwise; `make bench-tls` measures the rest."""
 
 GUARDED = ("create", "dispatch", "publish", "lists")
 """What the short version measures unless told otherwise: all that is held against a ratio."""
@@ -53,7 +58,7 @@ def main() -> int:
         scale = dataclasses.replace(scale, watch_seconds=arguments.watch)
     rows: list[Row] = []
     with Machine() as machine:
-        for name in arguments.only or (GUARDED if arguments.short else MEASUREMENTS):
+        for name in arguments.only or (GUARDED if arguments.short else USUAL):
             started = time.monotonic()
             measured = MEASUREMENTS[name](machine, scale)
             for row in measured:

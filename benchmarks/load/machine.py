@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -75,9 +75,17 @@ class Machine:
 
     @contextlib.contextmanager
     def stack(
-        self, backend: str, database_url: str | None = None, **settings: str
+        self,
+        backend: str,
+        database_url: str | None = None,
+        *,
+        prepare: Callable[[Stack], None] = lambda _stack: None,
+        **settings: str,
     ) -> Iterator[Stack]:
-        """A control plane in a process of its own that has seeded golden-v2; no workers yet."""
+        """A control plane in its own process that has seeded golden-v2; no workers yet.
+
+        ``prepare`` may change the stack before it starts.
+        """
         folder = self.folder()
         with contextlib.ExitStack() as servers:
             if backend == EMBEDDED:
@@ -89,6 +97,7 @@ class Machine:
             url = database_url or self.database_url(backend)
             stack = Stack(folder, url, broker_url, **settings)
             servers.callback(stack.stop)
+            prepare(stack)
             try:
                 stack.start_server()
                 with stack.client() as client:

@@ -1,6 +1,6 @@
 """A private RabbitMQ node that can be killed and restarted, also as root.
 
-It listens in plaintext on 127.0.0.1, and with TLS by a certificate for ``localhost`` alone.
+It listens in plaintext on 127.0.0.1, and with TLS by a certificate for one host alone.
 """
 
 from __future__ import annotations
@@ -38,16 +38,22 @@ class RabbitMQUsers:
 
 
 class RabbitMQ:
-    """One node with its own Erlang name, port mapper, ports and data folder."""
+    """One node with its own Erlang name, port mapper, ports and data folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Its folder.
+        tls_host: Host of the TLS listener, which its certificate names.
+    """
+
+    def __init__(self, folder: Path, tls_host: str = "localhost") -> None:
         if not (_BIN / "rabbitmq-server").exists() and shutil.which("rabbitmq-server") is None:
             raise MissingServerError(_HELP)
         self.folder = folder
         self.port = free_port()
         self.tls_port = free_port()
-        self.files = write_tls(folder / "tls", "server", ("localhost",))
-        """The certificate for localhost, with its authority."""
+        self.tls_host = tls_host
+        self.files = write_tls(folder / "tls", "server", (tls_host,))
+        """The certificate for the host, with its authority."""
         self.epmd_port = free_port()
         self.env = self._environment(free_port())
         self.process = self._start()
@@ -77,6 +83,12 @@ class RabbitMQ:
         self.ctl("import_definitions", str(file))
         self.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
         return RabbitMQUsers(*(self._user_url(name, vhost) for name in names), self.url(vhost))
+
+    def over_tls(self, url: str) -> str:
+        """The URL of the TLS listener for one of the plaintext listener."""
+        plain = f"127.0.0.1:{self.port}"
+        tls = f"{self.tls_host}:{self.tls_port}"
+        return url.replace("amqp://", "amqps://").replace(plain, tls)
 
     def _user_url(self, name: str, vhost: str) -> str:
         return f"amqp://tailrace-{name}:secret-of-tests@127.0.0.1:{self.port}/{quote(vhost)}"
@@ -112,10 +124,11 @@ class RabbitMQ:
 
     def _environment(self, dist_port: int) -> dict[str, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
+        address = "127.0.0.1" if self.tls_host == "localhost" else self.tls_host
         config, plugins = self.folder / "rabbitmq.conf", self.folder / "enabled_plugins"
         config.write_text(
             "log.console = false\n"
-            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"listeners.ssl.1 = {address}:{self.tls_port}\n"
             f"ssl_options.cacertfile = {self.files.ca}\n"
             f"ssl_options.certfile = {self.files.certificate}\n"
             f"ssl_options.keyfile = {self.files.key}\n"

@@ -37,7 +37,7 @@ def _measure(machine: Machine, scale: Scale, backend: str) -> Row:
             run_to_the_end(client, "warm")
             stub: Any = run_pb2_grpc.RunServiceStub(channel)
             for i in range(scale.samples):
-                figures.append(_until_acquired(stack, client, stub, f"r{i}") * 1000)
+                figures.append(until_acquired(stack, client, stub, f"r{i}") * 1000)
                 yardsticks.append(round_trip() * 1000)
     figure, yardstick = statistics.median(figures), statistics.median(yardsticks)
     return Row(
@@ -52,7 +52,8 @@ def _measure(machine: Machine, scale: Scale, backend: str) -> Row:
     )
 
 
-def _until_acquired(stack: Stack, client: tailrace.Client, stub: Any, run_id: str) -> float:
+def until_acquired(stack: Stack, client: tailrace.Client, stub: Any, run_id: str) -> float:
+    """Seconds from CreateRun to the answer of the idle worker's AcquireStage."""
     # The call alone: what the SDK does before it is not CreateRun's.
     request = run_pb2.CreateRunRequest(
         spec=spec_message(), run_id=run_id, request_id=secrets.token_hex(16)
