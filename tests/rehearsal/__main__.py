@@ -45,7 +45,7 @@ def main() -> int:
         folder.chmod(0o755)
         with Site(folder) as site:
             try:
-                for scene in (demo, partition, stolen_token):
+                for scene in (demo, partition, foreign_project, stolen_token):
                     scene(site, arguments.short)
             except BaseException:
                 for log in sorted(folder.glob("*.log")):
@@ -100,6 +100,33 @@ def partition(site: Site, _short: bool) -> None:
         f"{taken_over:.1f} s, attempt {len(attempts)} SUCCEEDED; the worker is back "
         f"{returned:.1f} s after its network"
     )
+
+
+def foreign_project(site: Site, _short: bool) -> None:
+    """Look at the runs of one project as the owner of another: they seem not to exist."""
+    with site.client() as admin:
+        admin.create_project("other")
+        secret = admin.create_token(role="owner", project="other").secret
+        run = next(iter(admin.list_runs())).name
+    access = Access(tls=site.admin.tls, token=lambda: secret)
+    calls: dict[str, Callable[[tailrace.Client, str], object]] = {
+        "get": lambda client, name: client.get_run(name),
+        "cancel": lambda client, name: client.cancel_run(name),
+        "logs": lambda client, name: list(client.stream_logs(name)),
+        "predictions": lambda client, name: list(client.list_predictions(name)),
+    }
+    with site.client(access) as owner:
+        _require(not list(owner.list_runs()), "a foreign project lists a run")
+        answers = {
+            what: [
+                _sdk_refusal(lambda: call(owner, name))  # noqa: B023
+                for name in (run, "runs/never-used")
+            ]
+            for what, call in calls.items()
+        }
+    for what, (foreign, absent) in answers.items():
+        _require(foreign == absent == "RUN_NOT_FOUND", f"{what}: {foreign}, absent {absent}")
+    say(f"foreign project: no run listed; {', '.join(answers)}: RUN_NOT_FOUND, as of absent names")
 
 
 def stolen_token(site: Site, _short: bool) -> None:
