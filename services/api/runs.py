@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from services.api.convert.comparison import comparison_to_proto
 from services.api.convert.evaluation import prediction_to_proto, verdict_to_proto
-from services.api.convert.log import end_to_proto, lines_to_proto
+from services.api.convert.log import end_to_proto, line_to_proto, lines_to_proto
 from services.api.convert.metric import metric_to_proto
 from services.api.convert.run import refuse_old_fields, run_to_proto
 from services.api.convert.values import enum_from_proto, plain
@@ -126,6 +126,29 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         if unfiltered:
             self._responses[piece] = response
         return response
+
+    async def ListLogLines(
+        self, request: run_pb2.ListLogLinesRequest, context: Rpc
+    ) -> run_pb2.ListLogLinesResponse:
+        """List log lines of one attempt from a place on."""
+        place = follow.LogPlace(
+            stage=request.stage,
+            attempt=request.attempt,
+            sequence=request.sequence,
+            backwards=request.backwards,
+            size=request.page_size,
+            min_level=request.min_level,
+            contains=request.contains,
+        )
+        run_id = parse_run_name(request.name)
+        page = await follow.list_lines(self._context, current_caller(), run_id, place)
+        return run_pb2.ListLogLinesResponse(
+            lines=[line_to_proto(number, *record) for number, record in page.lines],
+            next_sequence=page.next_sequence,
+            attempt=page.attempt,
+            line_count=page.line_count,
+            cursor=page.cursor.encode(),
+        )
 
     async def StreamMetrics(
         self, request: run_pb2.StreamMetricsRequest, context: Rpc

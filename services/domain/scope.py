@@ -75,6 +75,7 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "RunService/RetryRun": _W,
     "RunService/WatchRun": _R,
     "RunService/StreamLogs": _R,
+    "RunService/ListLogLines": _R,
     "RunService/StreamMetrics": _R,
     # A worker reads those of the run that it holds a lease of (WORKER_LEASED).
     "RunService/ListPredictions": _R | _S,

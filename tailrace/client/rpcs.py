@@ -28,6 +28,7 @@ class Rpcs:
     retry_run = Method(runs.retry_run)
     watch_run = Method(runs.watch_run)
     stream_logs = Method(runs.stream_logs)
+    list_log_lines = Method(runs.list_log_lines)
     stream_metrics = Method(runs.stream_metrics)
     list_predictions = Method(runs.list_predictions)
     list_verdicts = Method(runs.list_verdicts)

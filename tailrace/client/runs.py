@@ -197,6 +197,51 @@ def stream_logs(
     )
 
 
+def list_log_lines(
+    name: str,
+    stage: str,
+    *,
+    attempt: int = 0,
+    sequence: int = 0,
+    backwards: bool = False,
+    page_size: int = 0,
+    min_level: str = "",
+    contains: str = "",
+) -> Unary[run_pb2.ListLogLinesResponse]:
+    """Return log lines of one attempt from a place on, without reading those before it.
+
+    The page may have fewer lines than ``page_size`` before the end; ``next_sequence`` is the place
+    to continue, 0 at the end.
+
+    Args:
+        name: Name of the run.
+        stage: Id of the stage.
+        attempt: Number of the attempt (default: the newest).
+        sequence: Number of the first line to consider (default: the first, or backwards the last).
+        backwards: Read towards the start of the log.
+        page_size: Maximum number of lines (default: the server's choice).
+        min_level: Lowest level: ``debug``, ``info``, ``warning`` or ``error``.
+        contains: Only lines with this text.
+
+    Raises:
+        NotFound: There is no such run.
+        InvalidArgument: There is no such stage or attempt.
+        ValueError: The level is unknown.
+    """
+    level = enum_number(run_pb2.LogLevel.DESCRIPTOR, min_level) if min_level else 0
+    request = run_pb2.ListLogLinesRequest(
+        name=resource("runs", name),
+        stage=stage,
+        attempt=attempt,
+        sequence=sequence,
+        backwards=backwards,
+        page_size=page_size,
+        min_level=run_pb2.LogLevel.ValueType(level),
+        contains=contains,
+    )
+    return Unary(lambda channel: _Stub(channel).ListLogLines, request)
+
+
 def stream_metrics(
     name: str, *, follow: bool = False, cursor: str = "", metric_names: Sequence[str] = ()
 ) -> Stream[run_pb2.StreamMetricsResponse, run_pb2.StreamMetricsResponse]:

@@ -176,6 +176,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "stage": _ID,
         "contains": Bound(text=MAX_LINE_BYTES),
     },
+    "ListLogLinesRequest": {"name": _NAME, "stage": _ID, "contains": Bound(text=MAX_LINE_BYTES)},
     "StreamMetricsRequest": {
         "name": _NAME,
         "cursor": _TOKEN,

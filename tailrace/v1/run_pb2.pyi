@@ -963,6 +963,88 @@ class LogEnd(google.protobuf.message.Message):
 global___LogEnd = LogEnd
 
 @typing.final
+class ListLogLinesRequest(google.protobuf.message.Message):
+    """Request of ListLogLines."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    STAGE_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    BACKWARDS_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    MIN_LEVEL_FIELD_NUMBER: builtins.int
+    CONTAINS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`runs/{run}`."""
+    stage: builtins.str
+    """Id of the stage; required."""
+    attempt: builtins.int
+    """Number of the attempt; 0 for the newest."""
+    sequence: builtins.int
+    """Number of the first line to consider; 0 for the attempt's first line, or backwards for its last."""
+    backwards: builtins.bool
+    """True to read towards the start of the log."""
+    page_size: builtins.int
+    """Maximum number of lines in the response; 0 for 200, at most 1000."""
+    min_level: global___LogLevel.ValueType
+    """Only lines of at least this severity."""
+    contains: builtins.str
+    """Only lines that contain this text."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        stage: builtins.str = ...,
+        attempt: builtins.int = ...,
+        sequence: builtins.int = ...,
+        backwards: builtins.bool = ...,
+        page_size: builtins.int = ...,
+        min_level: global___LogLevel.ValueType = ...,
+        contains: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "backwards", b"backwards", "contains", b"contains", "min_level", b"min_level", "name", b"name", "page_size", b"page_size", "sequence", b"sequence", "stage", b"stage"]) -> None: ...
+
+global___ListLogLinesRequest = ListLogLinesRequest
+
+@typing.final
+class ListLogLinesResponse(google.protobuf.message.Message):
+    """Response of ListLogLines."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: builtins.int
+    NEXT_SEQUENCE_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    LINE_COUNT_FIELD_NUMBER: builtins.int
+    CURSOR_FIELD_NUMBER: builtins.int
+    next_sequence: builtins.int
+    """Number of the line at which the next page in this direction begins; 0 at the end."""
+    attempt: builtins.int
+    """Number of the attempt; 0 if the stage has none."""
+    line_count: builtins.int
+    """Number of all stored lines of the attempt."""
+    cursor: builtins.str
+    """Cursor with which StreamLogs continues after the last stored line."""
+    @property
+    def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LogLine]:
+        """Lines in ascending order."""
+
+    def __init__(
+        self,
+        *,
+        lines: collections.abc.Iterable[global___LogLine] | None = ...,
+        next_sequence: builtins.int = ...,
+        attempt: builtins.int = ...,
+        line_count: builtins.int = ...,
+        cursor: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "cursor", b"cursor", "line_count", b"line_count", "lines", b"lines", "next_sequence", b"next_sequence"]) -> None: ...
+
+global___ListLogLinesResponse = ListLogLinesResponse
+
+@typing.final
 class StreamMetricsRequest(google.protobuf.message.Message):
     """Request of StreamMetrics."""
 

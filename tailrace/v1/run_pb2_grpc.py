@@ -70,6 +70,11 @@ class RunServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_run__pb2.StreamLogsRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_run__pb2.StreamLogsResponse.FromString,
                 _registered_method=True)
+        self.ListLogLines = channel.unary_unary(
+                '/tailrace.v1.RunService/ListLogLines',
+                request_serializer=tailrace_dot_v1_dot_run__pb2.ListLogLinesRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_run__pb2.ListLogLinesResponse.FromString,
+                _registered_method=True)
         self.StreamMetrics = channel.unary_stream(
                 '/tailrace.v1.RunService/StreamMetrics',
                 request_serializer=tailrace_dot_v1_dot_run__pb2.StreamMetricsRequest.SerializeToString,
@@ -163,6 +168,16 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogLines(self, request, context):
+        """Lists consecutive log lines of one attempt from a place on, forwards or backwards, for readers
+        that show a part of a long log. A page may have fewer lines than page_size, or none, before the
+        end: a filter reads a limited part of the log.
+        Errors: NOT_FOUND, INVALID_ARGUMENT (stage, attempt, sequence).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamMetrics(self, request, context):
         """Streams metric points in order, each exactly once per cursor; with follow until the run is
         terminal.
@@ -231,6 +246,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.StreamLogs,
                     request_deserializer=tailrace_dot_v1_dot_run__pb2.StreamLogsRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_run__pb2.StreamLogsResponse.SerializeToString,
+            ),
+            'ListLogLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogLines,
+                    request_deserializer=tailrace_dot_v1_dot_run__pb2.ListLogLinesRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_run__pb2.ListLogLinesResponse.SerializeToString,
             ),
             'StreamMetrics': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamMetrics,
@@ -443,6 +463,33 @@ class RunService(object):
             '/tailrace.v1.RunService/StreamLogs',
             tailrace_dot_v1_dot_run__pb2.StreamLogsRequest.SerializeToString,
             tailrace_dot_v1_dot_run__pb2.StreamLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.RunService/ListLogLines',
+            tailrace_dot_v1_dot_run__pb2.ListLogLinesRequest.SerializeToString,
+            tailrace_dot_v1_dot_run__pb2.ListLogLinesResponse.FromString,
             options,
             channel_credentials,
             insecure,

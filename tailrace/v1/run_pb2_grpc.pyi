@@ -87,6 +87,16 @@ class RunServiceStub:
     again with the last cursor).
     """
 
+    ListLogLines: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.run_pb2.ListLogLinesRequest,
+        tailrace.v1.run_pb2.ListLogLinesResponse,
+    ]
+    """Lists consecutive log lines of one attempt from a place on, forwards or backwards, for readers
+    that show a part of a long log. A page may have fewer lines than page_size, or none, before the
+    end: a filter reads a limited part of the log.
+    Errors: NOT_FOUND, INVALID_ARGUMENT (stage, attempt, sequence).
+    """
+
     StreamMetrics: grpc.UnaryStreamMultiCallable[
         tailrace.v1.run_pb2.StreamMetricsRequest,
         tailrace.v1.run_pb2.StreamMetricsResponse,
@@ -183,6 +193,16 @@ class RunServiceAsyncStub:
     terminal.
     Errors: NOT_FOUND, INVALID_ARGUMENT (cursor, filter), UNAVAILABLE (the server drains; connect
     again with the last cursor).
+    """
+
+    ListLogLines: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.run_pb2.ListLogLinesRequest,
+        tailrace.v1.run_pb2.ListLogLinesResponse,
+    ]
+    """Lists consecutive log lines of one attempt from a place on, forwards or backwards, for readers
+    that show a part of a long log. A page may have fewer lines than page_size, or none, before the
+    end: a filter reads a limited part of the log.
+    Errors: NOT_FOUND, INVALID_ARGUMENT (stage, attempt, sequence).
     """
 
     StreamMetrics: grpc.aio.UnaryStreamMultiCallable[
@@ -295,6 +315,18 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         terminal.
         Errors: NOT_FOUND, INVALID_ARGUMENT (cursor, filter), UNAVAILABLE (the server drains; connect
         again with the last cursor).
+        """
+
+    @abc.abstractmethod
+    def ListLogLines(
+        self,
+        request: tailrace.v1.run_pb2.ListLogLinesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.run_pb2.ListLogLinesResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.ListLogLinesResponse]]:
+        """Lists consecutive log lines of one attempt from a place on, forwards or backwards, for readers
+        that show a part of a long log. A page may have fewer lines than page_size, or none, before the
+        end: a filter reads a limited part of the log.
+        Errors: NOT_FOUND, INVALID_ARGUMENT (stage, attempt, sequence).
         """
 
     @abc.abstractmethod

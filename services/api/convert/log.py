@@ -24,15 +24,20 @@ def lines_to_proto(
 ) -> list[run_pb2.LogLine]:
     """Return consecutive log lines that match the level and text, from their records."""
     return [
-        run_pb2.LogLine(
-            sequence=sequence,
-            time=Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000),
-            level=level,
-            text=text,
-        )
+        line_to_proto(sequence, micros, level, text)
         for sequence, (micros, level, text) in enumerate(records, start=first_sequence)
         if level >= min_level and contains in text
     ]
+
+
+def line_to_proto(sequence: int, micros: int, level: int, text: str) -> run_pb2.LogLine:
+    """Return a log line, from its number and its record."""
+    return run_pb2.LogLine(
+        sequence=sequence,
+        time=Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000),
+        level=level,  # type: ignore[arg-type]  # a number of the enum
+        text=text,
+    )
 
 
 def end_to_proto(head: Head | None, cached_from: str) -> run_pb2.LogEnd | None:

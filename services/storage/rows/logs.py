@@ -121,6 +121,25 @@ async def read(
     return [_chunk(first, payload, after) for first, payload in await conn.execute(query)]
 
 
+async def read_backwards(
+    conn: AsyncConnection, task_id: TaskId, channel: Channel, before: int, limit: int
+) -> list[Chunk]:
+    """Return the chunks below sequence ``before``, at most ``limit``, the latest first.
+
+    The first one lacks its records from ``before`` on.
+    """
+    query = (
+        sa.select(chunks.c.first_sequence, chunks.c.payload)
+        .where(_is(task_id, channel), chunks.c.first_sequence < before)
+        .order_by(chunks.c.last_sequence.desc())
+        .limit(limit)
+    )
+    rows = await conn.execute(query)
+    return [
+        Chunk(first, _chunk(first, payload, 0).records[: before - first]) for first, payload in rows
+    ]
+
+
 def _chunk(first: int, payload: bytes, after: int) -> Chunk:
     records = json.loads(zstandard.decompress(payload))
     seen = max(0, after + 1 - first)

@@ -13,12 +13,19 @@ from services.domain.caller import Caller
 from services.domain.cursor import Cursor, decode_cursor
 from services.domain.errors import InvalidInput
 from services.domain.event import Channel
+from services.domain.pagination import page_size
 from services.domain.run import RUN_TERMINAL, Run
 from services.domain.stage import Attempt, AttemptState, Stage
 from services.storage.rows import attempts, logs, runs, stages
 from services.usecases.context import Context
 from services.usecases.runs.watch import draining
 from tailrace.formats.dispatch import TaskId
+
+DEFAULT_LINES = 200
+"""Default page size of log lines."""
+
+CHUNKS_PER_PAGE = 16
+"""Maximum number of chunks that a page of matching lines reads: about 50 ms of work."""
 
 CHUNKS_PER_READ = 4
 """Maximum number of chunks read at a time, and so kept in memory per reader."""
@@ -53,6 +60,35 @@ class Piece:
     """Head of the attempt's channel, once it is complete."""
     cached_from: str = ""
     """Stage whose result was reused, so that nothing ran; the attempt is then 0."""
+
+
+@dataclass(frozen=True)
+class LogPlace:
+    """Request for a page of the log lines of one attempt."""
+
+    stage: str
+    attempt: int
+    """Number of the attempt; 0 for the newest."""
+    sequence: int
+    """First line to consider; 0 for the start, or backwards for the end."""
+    backwards: bool
+    size: int
+    """Page size; 0 for the default."""
+    min_level: int = 0
+    contains: str = ""
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """Log lines with their numbers, in ascending order."""
+
+    lines: list[tuple[int, list[Any]]]
+    next_sequence: int
+    """Line at which the next page begins; 0 at the end."""
+    attempt: int
+    line_count: int
+    cursor: Cursor
+    """Place after the last stored line."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +170,81 @@ async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor
             if pieces:
                 return _Step(pieces, caught_up=False, ended=ended)
     return _Step([], caught_up=True, ended=ended)
+
+
+async def list_lines(context: Context, caller: Caller, run_id: str, place: LogPlace) -> LogPage:
+    """Return matching log lines of one attempt from a place on.
+
+    Raises:
+        NotFound: The run does not exist.
+        InvalidInput: There is no such stage or attempt, or the place or size is negative.
+    """
+    limit = page_size(place.size, default=DEFAULT_LINES)
+    if place.sequence < 0:
+        raise InvalidInput.field("sequence", f"must not be negative, not {place.sequence}")
+    async with context.database.read() as conn:
+        run = await runs.get(conn, caller.project, run_id)
+        attempt, ordinal = await _attempt(conn, run, place)
+        if attempt is None:
+            return LogPage([], 0, 0, 0, Cursor(ordinal))
+        page = LogPage(
+            [],
+            0,
+            attempt.number,
+            attempt.log_lines,
+            Cursor(attempt.ordinal, attempt.number, attempt.log_lines),
+        )
+        start = place.sequence or (attempt.log_lines if place.backwards else 1)
+        lines, rest = await _matching(conn, attempt, place, min(start, attempt.log_lines), limit)
+        return dataclasses.replace(page, lines=lines, next_sequence=rest)
+
+
+async def _attempt(conn: AsyncConnection, run: Run, place: LogPlace) -> tuple[Attempt | None, int]:
+    """Return the attempt of a place, if its stage has any, and the ordinal of the stage."""
+    run_stages = {stage.stage_id: stage for stage in await stages.list_for_run(conn, run.uid)}
+    stage = run_stages.get(place.stage)
+    if stage is None:
+        raise InvalidInput.field(
+            "stage", f"{run.name} has no stage {place.stage!r}; it has {', '.join(run_stages)}"
+        )
+    tried = [
+        attempt
+        for attempt in await attempts.list_for_run(conn, run.uid)
+        if attempt.stage_id == stage.stage_id
+    ]
+    if not place.attempt:
+        return (tried[-1] if tried else None), stage.ordinal
+    for attempt in tried:
+        if attempt.number == place.attempt:
+            return attempt, stage.ordinal
+    raise InvalidInput.field(
+        "attempt", f"stage {place.stage} has {len(tried)} attempts, but no number {place.attempt}"
+    )
+
+
+async def _matching(
+    conn: AsyncConnection, attempt: Attempt, place: LogPlace, start: int, limit: int
+) -> tuple[list[tuple[int, list[Any]]], int]:
+    """Return at most ``limit`` matching lines from ``start`` on, and the place to continue."""
+    task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
+    step = -1 if place.backwards else 1
+    lines: list[tuple[int, list[Any]]] = []
+    here = start
+    for _ in range(CHUNKS_PER_PAGE):
+        # One at a time: an unfiltered page needs only the first.
+        read = logs.read_backwards if place.backwards else logs.read
+        edge = here + 1 if place.backwards else here - 1
+        chunks = await read(conn, task_id, Channel.LOGS, edge, 1)
+        if not chunks:
+            return lines[::step], 0
+        numbered = list(enumerate(chunks[0].records, start=chunks[0].first_sequence))
+        for number, record in numbered[::step]:
+            if len(lines) == limit:
+                return lines[::step], number
+            if record[1] >= place.min_level and place.contains in record[2]:
+                lines.append((number, record))
+        here = (numbered[0] if place.backwards else numbered[-1])[0] + step
+    return lines[::step], here if 1 <= here <= attempt.log_lines else 0
 
 
 def _reused(stage: Stage, place: Cursor) -> Piece:

@@ -8,8 +8,9 @@ import pytest
 from services.domain.errors import InvalidInput, NotFound, Unavailable
 from services.domain.event import Channel
 from services.storage.rows import attempts
+from services.usecases.runs import follow as following
 from services.usecases.runs.cancel import cancel_run
-from services.usecases.runs.follow import Follow, Piece, follow
+from services.usecases.runs.follow import Follow, LogPage, LogPlace, Piece, follow, list_lines
 from services.usecases.runs.retry import retry_run
 from services.usecases.runs.watch import watch_run
 from services.usecases.stages.expire import expire_attempt
@@ -154,3 +155,50 @@ async def test_a_watcher_sees_changes_and_the_end(driver: Driver) -> None:
     assert revisions == sorted(set(revisions))
     again = watch_run(driver.context, CALLER, "r", after_revision=revisions[-1])
     assert [view async for view in again] == []
+
+
+async def page(driver: Driver, **place: Any) -> LogPage:
+    defaults: dict[str, Any] = {"attempt": 0, "sequence": 0, "backwards": False, "size": 0}
+    return await list_lines(
+        driver.context, CALLER, "r", LogPlace(**{"stage": "train", **defaults, **place})
+    )
+
+
+def numbers(lines: LogPage) -> list[int]:
+    return [number for number, _ in lines.lines]
+
+
+async def test_a_long_log_is_read_from_any_place(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.storage.rows.logs.CHUNK_BYTES", 8)
+    monkeypatch.setattr("services.storage.rows.logs.SMALL_BYTES", 0)
+    await driver.create()
+    order = await driver.start()
+    await driver.publish(order, 1, *(line(f"l{i:02}") for i in range(1, 31)))
+    end = await page(driver, backwards=True, size=5)
+    assert (numbers(end), end.next_sequence) == ([26, 27, 28, 29, 30], 25)
+    assert (end.line_count, end.attempt) == (30, 1)
+    middle = await page(driver, sequence=12, size=4)
+    assert (numbers(middle), middle.next_sequence) == ([12, 13, 14, 15], 16)
+    before = await page(driver, sequence=3, backwards=True)
+    assert (numbers(before), before.next_sequence) == ([1, 2, 3], 0)
+    matches = await page(driver, contains="5", sequence=6)
+    assert (numbers(matches), matches.next_sequence) == ([15, 25], 0)
+    monkeypatch.setattr(following, "CHUNKS_PER_PAGE", 2)
+    rare = await page(driver, contains="l30")
+    assert not rare.lines
+    assert 1 < rare.next_sequence < 30
+    # What comes next arrives through the stream.
+    await driver.publish(order, 31, line("more"))
+    assert texts(await read(driver, end.cursor.encode())) == ["more"]
+
+
+async def test_a_place_that_does_not_exist_is_refused(driver: Driver) -> None:
+    await two_attempts(driver)
+    assert numbers(await page(driver)) == [1, 2]
+    assert numbers(await page(driver, attempt=1)) == [1, 2, 3]
+    assert (await page(driver, stage="judge")).line_count == 0
+    for place in ({"stage": "x"}, {"attempt": 3}, {"sequence": -1}, {"size": -1}):
+        with pytest.raises(InvalidInput):
+            await page(driver, **place)
