@@ -26,6 +26,8 @@ KEY_VARIABLE = "TAILRACE_KEY_FILE"
 TOKEN_VARIABLE = "TAILRACE_TOKEN_FILE"
 PROFILE_VARIABLE = "TAILRACE_PROFILE"
 PROJECT_VARIABLE = "TAILRACE_PROJECT"
+CONSOLE_VARIABLE = "TAILRACE_CONSOLE_URL"
+"""Variable with the URL of the console, to which commands point."""
 
 VARIABLES = {
     TLS_VARIABLE: "TLS with the public authorities; implied by the variables below.",

@@ -19,7 +19,13 @@ from services.settings import Settings as ControlPlaneSettings
 from tailrace.access import INSECURE_VARIABLE
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
 from tailrace.console.settings import Settings as ConsoleSettings
-from tailrace.environment import PROFILE_VARIABLE, PROJECT_VARIABLE, TLS_VARIABLE, VARIABLES
+from tailrace.environment import (
+    CONSOLE_VARIABLE,
+    PROFILE_VARIABLE,
+    PROJECT_VARIABLE,
+    TLS_VARIABLE,
+    VARIABLES,
+)
 from workers.settings import Settings as WorkerSettings
 
 _INTRODUCTION = """
@@ -41,6 +47,13 @@ _CLIENT = (
         "`host:port` of the control plane, unless `--server` or `Client(server)` names another.",
     ),
     *((name, _ACCESS_KINDS.get(name, "path"), "", meaning) for name, meaning in VARIABLES.items()),
+    (
+        CONSOLE_VARIABLE,
+        "text",
+        "",
+        "URL of the console, for the page of a run that `tailrace runs create` prints; `tailrace "
+        "up` in the same folder needs no variable.",
+    ),
     (
         "grpc_proxy, https_proxy, http_proxy",
         "text",

@@ -50,7 +50,29 @@ class LabelIs:
     """Required value."""
 
 
-Condition = StateIs | UidIs | CreatedAt | LabelIs
+@dataclass(frozen=True)
+class OriginIs:
+    """Condition ``dataset = "golden-v2"`` or ``model = "gpt2-nano"``."""
+
+    field: str
+    """``dataset`` or ``model``."""
+    value: str
+    """Required value, without a version."""
+
+
+@dataclass(frozen=True)
+class ScoredOn:
+    """Condition ``eval_set = "eval_v2@1"`` or ``judge = "contains"``: the run has such a score."""
+
+    field: str
+    """``eval_set`` or ``judge``."""
+    value: str
+    """Required value."""
+
+
+Condition = StateIs | UidIs | CreatedAt | LabelIs | OriginIs | ScoredOn
+
+_FIELDS = "state, uid, create_time, dataset, model, eval_set, judge and labels.NAME"
 
 
 def parse_filter(text: str) -> list[Condition]:
@@ -74,19 +96,30 @@ def _condition(comparison: Comparison) -> Condition:
         if sign not in OPERATORS:
             raise FilterError(at, f"create_time takes {' '.join(OPERATORS)}, not {sign}")
         return CreatedAt(sign, _time(value, at))
-    if field not in ("state", "uid") and label is None:
-        raise FilterError(
-            at, f"unknown field {field!r}; there is state, uid, create_time and labels.NAME"
-        )
+    if field not in _EQUALS_ONLY and label is None:
+        raise FilterError(at, f"unknown field {field!r}; there is {_FIELDS}")
     if sign != "=":
         raise FilterError(at, f"{field} takes = only, not {sign}")
     if label is not None:
         return LabelIs(label[1], value)
+    if field in ("dataset", "model"):
+        return OriginIs(field, _without_version(field, value, at))
+    if field in ("eval_set", "judge"):
+        return ScoredOn(field, value)
     if field == "uid":
         return UidIs(_uid(value, at))
     if value not in RunState.__members__:
         raise FilterError(at, f"state must be one of {', '.join(RunState)}, not {value!r}")
     return StateIs(RunState(value))
+
+
+_EQUALS_ONLY = ("state", "uid", "dataset", "model", "eval_set", "judge")
+
+
+def _without_version(field: str, value: str, at: int) -> str:
+    if "@" in value:
+        raise FilterError(at, f"{field} takes a name without a version, not {value[:80]!r}")
+    return value
 
 
 def _uid(value: str, at: int) -> str:

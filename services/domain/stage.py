@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.spec.run_spec import StageKind
 
@@ -209,3 +210,34 @@ def successor(stages: list[Stage], stage: Stage) -> Stage | None:
     A chain is fixed when it is published, and at that time no later stage has a result.
     """
     return next((other for other in stages if other.ordinal == stage.ordinal + 1), None)
+
+
+Scores = dict[tuple[str, str], float]
+"""Scores by eval set and judge, the main one first."""
+
+
+def last_loss(stages: Iterable[Stage]) -> float | None:
+    """Return the loss at the end of the training; None without one."""
+    for result in _results(stages, "train"):
+        loss = result.get("last_loss")
+        return None if loss is None else float(loss)
+    return None
+
+
+def main_scores(stages: Iterable[Stage]) -> Scores:
+    """Return the scores by eval set and judge: those of the trained model, else of any."""
+    scores = [
+        score
+        for result in _results(stages, "judge")
+        for score in result.get("scores", ())
+        if score.get("score") is not None
+    ]
+    trained = [score for score in scores if score.get("model_role") == ModelRole.TRAINED]
+    figures: Scores = {}
+    for score in (*trained, *scores):
+        figures.setdefault((score["eval_set"], score["judge"]), float(score["score"]))
+    return figures
+
+
+def _results(stages: Iterable[Stage], kind: str) -> Iterable[Mapping[str, Any]]:
+    return [stage.result[kind] for stage in stages if stage.result and kind in stage.result]

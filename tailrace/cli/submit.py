@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import typer
 
 from tailrace.cli import exit_codes
 from tailrace.cli.absence import Absence
+from tailrace.cli.embedded.stack import DEFAULT_DATA_DIR, StackInfo
 from tailrace.cli.follow import follow
 from tailrace.cli.options import address, connect, connect_aio
 from tailrace.cli.show import output, run_view
 from tailrace.cli.show.views import view_for
+from tailrace.environment import CONSOLE_VARIABLE
 from tailrace.errors import Unavailable
 from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.v1 import run_pb2
@@ -23,11 +26,26 @@ def submit(
     """Create a run and print its name; with ``follow_it`` show it and exit with its code."""
     with connect(server) as client:
         run = client.create_run(spec, run_id=run_id)
+        page = run_page(client.server, run)
+    if page:
+        output.console(stderr=True).print(page, soft_wrap=True)
     if not follow_it:
         print_run(run, as_json) if as_json else output.console().print(run.name)
         return
     output.console(stderr=True).print(f"{run.name} accepted")
     raise typer.Exit(follow_run(run.name, server, as_json))
+
+
+def run_page(server: str, run: run_pb2.Run) -> str:
+    """Return the URL of a run in the console; empty if no console is known.
+
+    It is that of the variable, else that of `tailrace up` in this folder for the same server.
+    """
+    url = os.environ.get(CONSOLE_VARIABLE, "")
+    if not url:
+        stack = StackInfo.read(DEFAULT_DATA_DIR)
+        url = (stack.console or "") if stack.server == server else ""
+    return f"{url.rstrip('/')}/{run.name}" if url else ""
 
 
 def follow_run(name: str, server: str | None, as_json: bool) -> int:

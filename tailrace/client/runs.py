@@ -71,8 +71,11 @@ def list_runs(
 
     Args:
         filter: Conditions joined with AND (AIP-160): ``state = RUNNING``,
-            ``create_time >= "2026-01-01T00:00:00Z"``, ``labels.team = "search"``.
-        order_by: ``create_time`` or ``create_time desc`` (default).
+            ``create_time >= "2026-01-01T00:00:00Z"``, ``labels.team = "search"``,
+            ``dataset = "golden-v2"``, ``model = "gpt2-nano"``, ``eval_set = "eval_v2"``,
+            ``judge = "contains"``.
+        order_by: ``create_time``, ``loss``, ``score`` or ``duration``, each alone or with
+            ``desc`` (default: ``create_time desc``). Runs without a value are left out.
         page_size: Runs per request (default: the server's choice).
         limit: Maximum number of runs (default: all).
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+
+from tailrace.errors import TailraceError, Unavailable
 
 COMMENT_SECONDS = 15.0
 """Longest silence of a stream: proxies end connections on which nothing is sent."""
@@ -20,6 +22,12 @@ END = "end"
 
 AWAY = "away"
 """Name of the event for a control plane that does not answer; any other event ends its absence."""
+
+BACK = "back"
+"""Name of the event for a control plane that answers again."""
+
+RETRY_SECONDS = 1.0
+"""Time between two attempts to reach the control plane."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,37 @@ def last_cursor(request: Request) -> str:
     it into the query.
     """
     return request.headers.get("last-event-id") or request.query_params.get("cursor", "")
+
+
+async def reconnecting(
+    follow: Callable[[], AsyncIterator[Event]], probe: Callable[[], Awaitable[object]]
+) -> AsyncGenerator[Event, None]:
+    """Yield the events of a stream of the control plane, across its restarts, then :data:`END`.
+
+    Args:
+        follow: Opens the stream, after what its earlier events reported.
+        probe: Raises ``Unavailable`` while the control plane is away: an open stream may have
+            nothing to send.
+    """
+    while True:
+        try:
+            async for event in follow():
+                yield event
+            break
+        except Unavailable as error:
+            yield Event(AWAY, f"The control plane is away: {error.message}")
+        except TailraceError:
+            # The page itself, loaded again, says why.
+            break
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await probe()
+                break
+            except Unavailable:
+                continue
+        yield Event(BACK)
+    yield Event(END)
 
 
 def event_response(events: AsyncGenerator[Event, None]) -> StreamingResponse:

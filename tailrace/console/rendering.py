@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -79,15 +81,39 @@ def _environment() -> Environment:
     )
     filters: Mapping[str, Any] = {
         "duration": lambda timed: output.duration(timed.start_time, timed.end_time),
+        "dataset_text": lambda run: facts.spec_of(run).dataset,
         "loss": output.loss,
+        "model_text": run_view.model_text,
         "run_id": run_view.run_id,
         "run_state": run_view.run_state,
         "size": output.size,
+        "spec_text": facts.spec_text,
         "stage_state": run_view.stage_state,
+        "tool_parts": tool_parts,
         "utc": facts.utc,
     }
     environment.filters.update(filters)
     return environment
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """Part of an answer: a tool call, or the text between calls."""
+
+    is_call: bool
+    text: str
+
+
+def tool_parts(answer: str) -> list[TextPart]:
+    """Return the parts of an answer, so that a page can fold its tool calls."""
+    return [
+        TextPart(part.startswith("<tool_call>"), part)
+        for part in _TOOL_CALL.split(answer)
+        if part.strip()
+    ]
+
+
+_TOOL_CALL = re.compile(r"(<tool_call>.*?</tool_call>)", re.DOTALL)
 
 
 def _printable(value: Any) -> Any:

@@ -9,8 +9,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-DEFAULT_LISTEN = "127.0.0.1:7480"
-"""Address of the console unless another is given."""
+from tailrace.cli.embedded.local_console import DEFAULT_CONSOLE
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})")
 
@@ -20,7 +19,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TAILRACE_CONSOLE_", frozen=True)
 
-    listen: str = DEFAULT_LISTEN
+    listen: str = DEFAULT_CONSOLE
     """``host:port`` of the HTTP server; port 0 chooses a free one."""
     hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Names, separated by commas, under which browsers may call the console, in addition to that of

@@ -701,10 +701,15 @@ class ListRunsRequest(google.protobuf.message.Message):
     """next_page_token of the previous page; the other fields must not change."""
     filter: builtins.str
     """Conditions joined with AND: `state = RUNNING`, `uid = "0123…"`, `create_time >=
-    "2026-01-01T00:00:00Z"` (also > < <=), `labels.k = "v"` (AIP-160).
+    "2026-01-01T00:00:00Z"` (also > < <=), `labels.k = "v"`, `dataset = "golden-v2"` and `model =
+    "gpt2-nano"` in any version, `eval_set = "eval_v2"` and `judge = "contains"` for runs with such a
+    score (AIP-160).
     """
     order_by: builtins.str
-    """`create_time desc` (default) or `create_time`."""
+    """`create_time desc` (default), or `create_time`, `loss` (the last one of the training), `score`
+    (that on `eval_set` of the filter, else the run's first), `duration`, each alone or with `desc`;
+    runs without a value are left out.
+    """
     def __init__(
         self,
         *,

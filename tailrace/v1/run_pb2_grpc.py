@@ -123,7 +123,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists runs, newest first by default, without the attempts of their stages.
+        """Lists runs, newest first by default, with the running attempts of their stages alone.
         Errors: INVALID_ARGUMENT (filter, order_by, page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

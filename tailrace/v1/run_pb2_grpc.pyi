@@ -45,7 +45,7 @@ class RunServiceStub:
         tailrace.v1.run_pb2.ListRunsRequest,
         tailrace.v1.run_pb2.ListRunsResponse,
     ]
-    """Lists runs, newest first by default, without the attempts of their stages.
+    """Lists runs, newest first by default, with the running attempts of their stages alone.
     Errors: INVALID_ARGUMENT (filter, order_by, page_token).
     """
 
@@ -153,7 +153,7 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.ListRunsRequest,
         tailrace.v1.run_pb2.ListRunsResponse,
     ]
-    """Lists runs, newest first by default, without the attempts of their stages.
+    """Lists runs, newest first by default, with the running attempts of their stages alone.
     Errors: INVALID_ARGUMENT (filter, order_by, page_token).
     """
 
@@ -267,7 +267,7 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.ListRunsResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.ListRunsResponse]]:
-        """Lists runs, newest first by default, without the attempts of their stages.
+        """Lists runs, newest first by default, with the running attempts of their stages alone.
         Errors: INVALID_ARGUMENT (filter, order_by, page_token).
         """
 

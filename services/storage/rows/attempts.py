@@ -99,6 +99,22 @@ async def list_for_run(conn: AsyncConnection, run_uid: str) -> list[Attempt]:
     return [_attempt(row) for row in rows]
 
 
+async def list_current(
+    conn: AsyncConnection, run_uids: Sequence[str]
+) -> dict[tuple[str, str], list[Attempt]]:
+    """Return the running attempts of runs, by run and stage."""
+    if not run_uids:
+        return {}
+    query = sa.select(attempts).where(
+        attempts.c.run_uid.in_(run_uids), attempts.c.state == AttemptState.RUNNING
+    )
+    by_stage: dict[tuple[str, str], list[Attempt]] = {}
+    for row in (await conn.execute(query)).mappings():
+        attempt = _attempt(row)
+        by_stage.setdefault((attempt.run_uid, attempt.stage_id), []).append(attempt)
+    return by_stage
+
+
 async def list_running(conn: AsyncConnection, worker_id: str | None = None) -> list[Attempt]:
     """Return the attempts whose lease is alive, optionally of one worker."""
     query = _ALL_RUNNING

@@ -1,8 +1,9 @@
-"""Predictions and verdicts in the database, one row each, replaced by later attempts."""
+"""Predictions and verdicts in the database, one row each, replaced by later attempts; scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,6 +49,20 @@ verdicts = sa.Table(
 )
 """Verdicts, one per judge and prediction."""
 
+run_scores = sa.Table(
+    "run_scores",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("eval_set", sa.String(128), primary_key=True),
+    sa.Column("judge", sa.String(63), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("score", sa.Float(53), nullable=False),
+    sa.Index("ix_run_scores_best", "project", "eval_set", "judge", "score", "run_uid"),
+)
+"""Scores of a run, one per eval set and judge: that of the trained model, else of the one that the
+run started from.
+"""
+
 MAX_COMPARED = 200_000
 """Maximum number of a run's verdicts in a comparison."""
 
@@ -69,6 +84,22 @@ async def store(
         rows[record.judge is not None].append(row)
     await upsert(conn, predictions, rows[False], _ITEM)
     await upsert(conn, verdicts, rows[True], (*_ITEM, "judge"))
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """Score of a run on one eval set by one judge."""
+
+    eval_set: str
+    judge: str
+    score: float
+
+
+async def store_scores(conn: AsyncConnection, run: Run, scores: Sequence[RunScore]) -> None:
+    """Store the scores of a run; one that is known already is replaced."""
+    common = {"run_uid": run.uid, "project": run.project}
+    rows = [common | asdict(score) for score in scores]
+    await upsert(conn, run_scores, rows, ("run_uid", "eval_set", "judge"))
 
 
 async def page_predictions(

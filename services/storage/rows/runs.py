@@ -41,11 +41,30 @@ runs = sa.Table(
     sa.Column("update_time", UtcDateTime, nullable=False),
     sa.Column("gates", sa.JSON(none_as_null=True)),
     sa.Column("creator", sa.Text, nullable=False, server_default=""),
+    sa.Column("dataset", sa.String(256), nullable=False, server_default=""),
+    sa.Column("model", sa.String(256), nullable=False, server_default=""),
+    sa.Column("loss", sa.Float(53)),
+    sa.Column("score", sa.Float(53)),
+    sa.Column("duration", sa.Float(53)),
     sa.UniqueConstraint("project", "run_id"),
     sa.Index("ix_runs_create_time", "project", "create_time", "uid"),
     sa.Index("ix_runs_state", "project", "state", "create_time", "uid"),
+    sa.Index("ix_runs_dataset", "project", "dataset", "create_time", "uid"),
+    sa.Index("ix_runs_model", "project", "model", "create_time", "uid"),
+    *(
+        sa.Index(
+            f"ix_runs_{name}",
+            "project",
+            name,
+            "uid",
+            sqlite_where=sa.text(f"{name} IS NOT NULL"),
+            postgresql_where=sa.text(f"{name} IS NOT NULL"),
+        )
+        for name in ("loss", "score", "duration")
+    ),
 )
-"""Runs. The uid identifies a row; names that owners choose are unique per project."""
+"""Runs. The columns from ``dataset`` on repeat what specs and results say, so that lists find and
+sort runs by them. The uid identifies a row; names that owners choose are unique per project."""
 
 run_labels = sa.Table(
     "run_labels",
@@ -73,8 +92,13 @@ _BY_UID_OF_PROJECT = sa.and_(
     runs.c.project == sa.bindparam("project"), runs.c.uid == sa.bindparam("run_id")
 )
 
+_REPEATED = ("dataset", "model", "loss", "score", "duration")
 _JSON = [column.name for column in runs.c if isinstance(column.type, sa.JSON)]
-COLUMNS = [sa.cast(c, sa.Text).label(c.name) if c.name in _JSON else c for c in runs.c]
+COLUMNS = [
+    sa.cast(c, sa.Text).label(c.name) if c.name in _JSON else c
+    for c in runs.c
+    if c.name not in _REPEATED
+]
 """A run's columns, with JSON as text, for :func:`run_of`: rows that are dropped are not decoded,
 and the length is known.
 """
@@ -141,7 +165,23 @@ def run_of(row: Mapping[str, Any] | sa.RowMapping) -> Run:
 
 def _row(run: Run) -> dict[str, Any]:
     values = {field: getattr(run, field) for field in run.__dataclass_fields__}
-    return values | {"resolved_spec": values.pop("stored_spec").mapping}
+    spec = values.pop("stored_spec").mapping
+    return values | {"resolved_spec": spec, **origin_columns(spec)}
+
+
+def origin_columns(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of a resolved spec's dataset and model, without their versions."""
+    model = spec.get("model") or {}
+    names = {"dataset": spec.get("dataset"), "model": model.get("preset") or model.get("source")}
+    return {name: str(value or "").partition("@")[0] for name, value in names.items()}
+
+
+async def record_figures(
+    conn: AsyncConnection, uid: str, loss: float | None, score: float | None, duration: float | None
+) -> None:
+    """Store the figures by which lists sort an ended run."""
+    figures = {"loss": loss, "score": score, "duration": duration}
+    await conn.execute(_UPDATE, {"of_uid": uid, **figures})
 
 
 def not_found(run_id: str) -> NotFound:

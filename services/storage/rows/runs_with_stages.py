@@ -15,7 +15,7 @@ from services.storage.rows import workers
 from services.storage.rows.runs import COLUMNS, not_found, rows_named, run_of, runs
 from services.storage.rows.stages import stage_of, stages
 
-_RUN_COLUMNS = [column.name for column in runs.c]
+_RUN_COLUMNS = [column.name for column in COLUMNS]
 _STAGE_COLUMNS = [column.name for column in stages.c]
 
 _WITH_STAGES = (

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import LeaseLost
 from services.domain.lease import parse_token
-from services.domain.run import Run, RunState
+from services.domain.run import RUN_TERMINAL, Run, RunState
 from services.domain.stage import (
     STAGE_DONE,
     Attempt,
@@ -22,10 +22,20 @@ from services.domain.stage import (
     Stage,
     StageError,
     StageState,
+    last_loss,
+    main_scores,
 )
 from services.domain.worker import Worker
 from services.storage.engine.columns import utc_now
-from services.storage.rows import attempts, history, outbox, runs, runs_with_stages, stages
+from services.storage.rows import (
+    attempts,
+    evaluations,
+    history,
+    outbox,
+    runs,
+    runs_with_stages,
+    stages,
+)
 from services.usecases.context import Context
 from tailrace.formats.backoff import backoff
 
@@ -160,7 +170,22 @@ async def move_run(
     conn: AsyncConnection, locked_run: LockedRun, to: RunState, reason: str, **columns: Any
 ) -> LockedRun:
     """Change the run's state together with other columns."""
-    return replace(locked_run, run=await runs.move(conn, locked_run.run, to, reason, **columns))
+    run = await runs.move(conn, locked_run.run, to, reason, **columns)
+    if to in RUN_TERMINAL:
+        await _record_figures(conn, run, locked_run.stages)
+    return replace(locked_run, run=run)
+
+
+async def _record_figures(conn: AsyncConnection, run: Run, run_stages: list[Stage]) -> None:
+    """Store the figures by which lists find and sort an ended run."""
+    scores = main_scores(run_stages)
+    duration = None
+    if run.start_time is not None and run.end_time is not None:
+        duration = (run.end_time - run.start_time).total_seconds()
+    main_score = next(iter(scores.values()), None)
+    await runs.record_figures(conn, run.uid, last_loss(run_stages), main_score, duration)
+    rows = [evaluations.RunScore(*key, score) for key, score in scores.items()]
+    await evaluations.store_scores(conn, run, rows)
 
 
 async def queue_stage(

@@ -12,8 +12,9 @@ from services.domain.errors import InvalidInput
 from services.domain.filter import parse_filter
 from services.domain.pages import take_fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.domain.run import Run, RunState
 from services.domain.stage import Stage
-from services.storage.rows import evaluations, run_pages, runs, runs_with_stages, stages
+from services.storage.rows import attempts, evaluations, run_pages, runs, runs_with_stages, stages
 from services.storage.rows.evaluations import Position
 from services.usecases.context import Context
 from services.usecases.runs.predictions_source import source_uid
@@ -22,6 +23,9 @@ from tailrace.formats.spec.run_spec import StageKind
 
 DEFAULT_RUNS = 50
 """Default page size of runs."""
+
+ORDERS = ("create_time", "loss", "score", "duration")
+"""Fields by which runs are listed."""
 
 DEFAULT_EVALUATIONS = 100
 """Default page size of predictions and verdicts."""
@@ -34,7 +38,7 @@ class ListRuns:
     filter: str
     """Filter expression, see :mod:`services.domain.filter`."""
     order_by: str
-    """Order: ``create_time desc`` (default) or ``create_time``."""
+    """Order: one of :data:`ORDERS`, alone or with ``desc``; empty for ``create_time desc``."""
     size: int
     """Page size; 0 for the default."""
     token: str
@@ -51,39 +55,71 @@ async def get_run(context: Context, caller: Caller, run_id: str) -> RunView:
 async def list_runs(
     context: Context, caller: Caller, command: ListRuns
 ) -> tuple[list[RunView], str]:
-    """Return a page of runs without attempts, and the next token. Raises ``InvalidInput``."""
+    """Return a page of runs, with the running attempts alone, and the next token.
+
+    Raises ``InvalidInput``.
+    """
     conditions = parse_filter(command.filter)
-    order = " ".join(command.order_by.split()) or "create_time desc"
-    if order not in ("create_time", "create_time asc", "create_time desc"):
-        raise InvalidInput.field(
-            "order_by", f"must be 'create_time' or 'create_time desc', not {command.order_by!r}"
-        )
-    query = ["runs", caller.project, command.filter, order]
-    position = decode_page_token(command.token, query, [datetime, str])
+    order = _order(command.order_by)
+    direction = "desc" if order.descending else "asc"
+    query = ["runs", caller.project, command.filter, f"{order.field} {direction}"]
+    shape = datetime if order.field == "create_time" else str
+    position = decode_page_token(command.token, query, [shape, str])
     limit = page_size(command.size, default=DEFAULT_RUNS)
     async with context.database.read() as conn:
         rows = await run_pages.page(
             conn,
             caller.project,
             conditions,
-            newest_first=order.endswith("desc"),
-            after=None if position is None else (position[0], position[1]),
+            order=order,
+            after=None if position is None else _place(position),
             limit=limit + 1,
         )
-        page = take_fitting(rows, limit)
-        run_stages = await stages.list_for_runs(conn, [run.uid for run in page])
-    sizes = dict(zip((run.uid for _, run in rows), (size for size, _ in rows), strict=True))
+        page = take_fitting([(row.size, row) for row in rows], limit)
+        run_stages = await stages.list_for_runs(conn, [row.run.uid for row in page])
+        current = await attempts.list_current(conn, [row.run.uid for row in page if _runs(row.run)])
     page = take_fitting(
-        [(sizes[run.uid] + _results_size(run_stages[run.uid]), run) for run in page], limit
+        [(row.size + _results_size(run_stages[row.run.uid]), row) for row in page], limit
     )
     views = [
-        RunView(run, [StageView(stage, [], "") for stage in run_stages[run.uid]], [])
-        for run in page
+        RunView(
+            row.run,
+            [
+                StageView(stage, current.get((row.run.uid, stage.stage_id), []), "")
+                for stage in run_stages[row.run.uid]
+            ],
+            [],
+        )
+        for row in page
     ]
     if len(page) == len(rows):
         return views, ""
     last = page[-1]
-    return views, encode_page_token([last.create_time, last.uid], query)
+    place = last.place if isinstance(last.place, datetime) else repr(last.place)
+    return views, encode_page_token([place, last.run.uid], query)
+
+
+def _order(text: str) -> run_pages.Order:
+    """Return the order of a request. Raises ``InvalidInput``."""
+    field, _, direction = (" ".join(text.split()) or "create_time desc").partition(" ")
+    if field not in ORDERS or direction not in ("", "asc", "desc"):
+        raise InvalidInput.field(
+            "order_by", f"must be one of {', '.join(ORDERS)}, also with 'desc', not {text!r}"
+        )
+    return run_pages.Order(field, direction == "desc")
+
+
+def _place(position: list[Any]) -> tuple[datetime | float, str]:
+    """Return the place of a page token. Raises ``InvalidInput``."""
+    value, uid = position
+    try:
+        return (value if isinstance(value, datetime) else float(value)), uid
+    except ValueError:
+        raise InvalidInput.field("page_token", "is not a page token of this server") from None
+
+
+def _runs(run: Run) -> bool:
+    return run.state in (RunState.RUNNING, RunState.CANCELLING)
 
 
 async def list_predictions(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace.channel import SERVER_VARIABLE
-from tailrace.cli.embedded.stack import require_extras
+from tailrace.cli.embedded.stack import CONSOLE_MODULES, require_extras
 from tailrace.cli.options import Server
 
 
@@ -48,9 +48,7 @@ def console(
     It calls the control plane in the name of each visitor: where that requires tokens, visitors log
     in with theirs. Beyond loopback, put a proxy with TLS in front of it.
     """
-    require_extras(
-        {"starlette", "uvicorn", "python_multipart", "cryptography", "pydantic_settings"}
-    )
+    require_extras(set(CONSOLE_MODULES))
     options = {
         SERVER_VARIABLE: server,
         "TAILRACE_CONSOLE_LISTEN": listen,

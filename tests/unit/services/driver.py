@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -159,10 +160,13 @@ class Driver:
     async def upload(self, path: str, content: bytes) -> Any:
         return await put(self.context, path, content, self.caller.project)
 
-    async def complete(self, order: Order, *, last_event: int = 0) -> bool:
-        return await complete_stage(
-            self.context, await self.completion(order, last_event=last_event)
-        )
+    async def complete(
+        self, order: Order, result: dict[str, Any] | None = None, *, last_event: int = 0
+    ) -> bool:
+        completion = await self.completion(order, last_event=last_event)
+        if result is not None:
+            completion = replace(completion, result={order.stage.kind.value: result})
+        return await complete_stage(self.context, completion)
 
     async def fail(self, order: Order, *, retryable: bool = True) -> bool:
         return await fail_stage(self.context, str(order.lease), error(retryable=retryable))

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidInput
-from services.domain.filter import CreatedAt, LabelIs, StateIs, UidIs, parse_filter
+from services.domain.filter import (
+    CreatedAt,
+    LabelIs,
+    OriginIs,
+    ScoredOn,
+    StateIs,
+    UidIs,
+    parse_filter,
+)
 from services.domain.run import RunState
 from tailrace.formats.limits import MAX_CONDITIONS
 
@@ -26,6 +34,12 @@ def test_what_is_understood() -> None:
         CreatedAt("<", datetime(2026, 2, 1, tzinfo=UTC)),
         LabelIs("a.b-c", "it's"),
         LabelIs("n", "7"),
+    ]
+    assert parse_filter("dataset = d AND model = models/m AND eval_set = 'e@1' AND judge = j") == [
+        OriginIs("dataset", "d"),
+        OriginIs("model", "models/m"),
+        ScoredOn("eval_set", "e@1"),
+        ScoredOn("judge", "j"),
     ]
 
 
@@ -45,6 +59,7 @@ def test_what_is_understood() -> None:
         ('labels.a = "x', "cannot be read from"),
         ("state RUNNING =", "expected = after state"),
         ("state = =", "expected a value"),
+        ("dataset = d@1", "takes a name without a version"),
         ("uid = 12", "uid must be 32 digits"),
         (f"uid > {'0' * 32}", "uid takes = only"),
         ('labels.a = "\0"', "contains a NUL"),

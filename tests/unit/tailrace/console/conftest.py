@@ -16,6 +16,7 @@ from tailrace.access import PLAINTEXT, Access
 from tailrace.console.app import create_app
 from tailrace.console.settings import Settings
 from tests.servers.control_plane import ServedControlPlane
+from tests.unit.tailrace.console.runs import build_runs
 
 URL = "http://127.0.0.1:7480"
 
@@ -58,6 +59,13 @@ def served(
     control_plane = ServedControlPlane.on_copy(sqlite_template, tmp_path_factory.mktemp("console"))
     yield control_plane
     control_plane.stop()
+
+
+@pytest.fixture(scope="package")
+def runs(served: ServedControlPlane) -> ServedControlPlane:
+    """The control plane with the runs ``judged``, ``better``, ``failed`` and ``busy``."""
+    build_runs(served)
+    return served
 
 
 @pytest.fixture

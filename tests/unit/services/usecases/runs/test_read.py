@@ -73,6 +73,56 @@ async def test_pages_of_a_label_continue_where_the_last_one_ended(driver: Driver
     assert ([view.run.run_id for view in views], token) == (["r0"], "")
 
 
+async def ended(driver: Driver, run_id: str, loss: float, score: float, **spec: Any) -> None:
+    """Complete a run with a loss and a score."""
+    await driver.create(run_id, cache=False, **spec)
+    await driver.complete(await driver.start(run_id), {"last_loss": loss})
+    await driver.complete(await driver.start(run_id))
+    roles = {"base": score / 2, "trained": score}
+    scores = [
+        {"judge": "j", "version": "1", "eval_set": "e@1", "model_role": role, "score": value}
+        for role, value in roles.items()
+    ]
+    await driver.complete(await driver.start(run_id), {"scores": scores})
+
+
+async def test_runs_are_sorted_by_their_figures(driver: Driver) -> None:
+    for run_id, loss, score in (("a", 2.5, 0.25), ("b", 0.5, 0.75), ("c", 1.5, 0.5)):
+        await ended(driver, run_id, loss, score)
+    await driver.create("unfinished")
+    assert await names(driver, order_by="loss") == ["b", "c", "a"]
+    assert await names(driver, order_by="score desc") == ["b", "c", "a"]
+    assert set(await names(driver, order_by="duration")) == {"a", "b", "c"}
+    best = {"filter_text": 'eval_set = "e@1" AND judge = j', "order_by": "score desc"}
+    assert await names(driver, **best) == ["b", "c", "a"]
+    assert await names(driver, 'eval_set = "other"', order_by="score desc") == []
+    assert await names(driver, "judge = j") == ["c", "b", "a"]
+    views, token = await list_runs(driver.context, CALLER, ListRuns("", "loss", 2, ""))
+    assert [view.run.run_id for view in views] == ["b", "c"]
+    views, token = await list_runs(driver.context, CALLER, ListRuns("", "loss", 2, token))
+    assert ([view.run.run_id for view in views], token) == (["a"], "")
+
+
+async def test_runs_are_found_by_dataset_and_model(driver: Driver) -> None:
+    await driver.create("a", labels={"team": "x"})
+    run = (await driver.get("a")).run
+    dataset, _, version = run.resolved_spec.dataset.partition("@")
+    assert version
+    assert await names(driver, f'dataset = "{dataset}"') == ["a"]
+    assert await names(driver, f'dataset = "{dataset}" AND labels.team = x') == ["a"]
+    assert await names(driver, "dataset = other") == []
+    assert await names(driver, f'model = "{run.resolved_spec.model.preset}"') == ["a"]
+
+
+async def test_a_list_names_the_slot_of_a_running_stage(driver: Driver) -> None:
+    await driver.create("a")
+    await driver.start("a")
+    views, _ = await list_runs(driver.context, CALLER, ListRuns("", "", 0, ""))
+    (attempt,) = views[0].stages[0].attempts
+    assert attempt.slot
+    assert not views[0].stages[1].attempts
+
+
 async def test_wrong_listings_are_refused(driver: Driver) -> None:
     await driver.create("a")
     await driver.create("b")
