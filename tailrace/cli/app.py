@@ -19,7 +19,6 @@ from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import errors
 from tailrace.cli.commands import (
     baselines,
-    console,
     datasets,
     demo,
     evalsets,
@@ -55,7 +54,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("worker")(worker.worker)
-app.command("console")(console.console)
+app.command("console")(up.console)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(evalsets.app, name="evalsets")
 app.add_typer(models.app, name="models")

@@ -41,10 +41,10 @@ class Event:
     """Cursor from which to continue after the event; empty leaves the previous one in force."""
 
     def encode(self) -> bytes:
-        """Return the event as it is sent."""
+        """Return the event in its wire form."""
         cursor = f"id: {self.cursor}\n" if self.cursor else ""
-        data = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
-        return f"event: {self.name}\n{cursor}data: {data}\n\n".encode()
+        content = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
+        return f"event: {self.name}\n{cursor}data: {content}\n\n".encode()
 
 
 def last_cursor(request: Request) -> str:

@@ -52,8 +52,8 @@ def main_score(run: run_pb2.Run) -> evaluation_pb2.JudgeScore | None:
 
 
 def _scored_on(run: run_pb2.Run, score: evaluation_pb2.JudgeScore) -> str:
-    others = len(run_view.scores(run)) - 1
-    further = f" and {others} more" if others else ""
+    count = len(run_view.scores(run)) - 1
+    further = f" and {count} more" if count else ""
     return f"{score.judge} on {score.eval_set}{further}"
 
 

@@ -218,18 +218,18 @@ class Stack:
             child.rotate_log()
         for child in self._services:
             child.check()
-        tended = (*self._local_workers, *([] if self._console is None else [self._console]))
-        messages = [message for child in tended if (message := child.tend()) is not None]
-        self._note_console()
-        return messages
+        reports = [worker.tend() for worker in self._local_workers]
+        if self._console is not None:
+            reports.append(self._console.tend())
+            self._note_console(self._console.url)
+        return [message for message in reports if message is not None]
 
-    def _note_console(self) -> None:
+    def _note_console(self, url: str) -> None:
         """Let other commands on this machine find the console."""
-        url = self._console.url if self._console is not None else ""
         if url != self._noted_url:
             self._noted_url = url
-            info = StackInfo.read(self.data_dir)
-            StackInfo(info.server, info.broker_url, url or None).write(self.data_dir)
+            stack = StackInfo.read(self.data_dir)
+            StackInfo(stack.server, stack.broker_url, url or None).write(self.data_dir)
 
     def _start_broker(self) -> str:
         broker, url = start_broker(self.data_dir / "broker", self._log("broker"))

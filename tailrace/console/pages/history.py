@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from tailrace.client import runs
 from tailrace.client.aio import AsyncClient
+from tailrace.client.call import Paged
 from tailrace.console.events import Event, event_response, reconnecting
 from tailrace.console.paging import fetch_page
 from tailrace.console.rendering import client, is_part, render
@@ -149,17 +150,17 @@ async def history_events(request: Request) -> Response:
 
 
 async def _changes(plane: AsyncClient, query: Query) -> AsyncGenerator[Event, None]:
-    shown: list[tuple[str, int]] | None = None
+    earlier: list[tuple[str, int]] | None = None
     while True:
         page, _ = await fetch_page(plane, _call(query))
         revisions = [(run.name, run.revision) for run in page]
-        if shown is not None and revisions != shown:
+        if earlier is not None and revisions != earlier:
             yield Event("runs")
-        shown = revisions
+        earlier = revisions
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _call(query: Query) -> runs.Paged[run_pb2.ListRunsResponse, run_pb2.Run]:
+def _call(query: Query) -> Paged[run_pb2.ListRunsResponse, run_pb2.Run]:
     return runs.list_runs(filter=query.filter, order_by=query.order, page_size=PAGE_RUNS)
 
 

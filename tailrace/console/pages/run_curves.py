@@ -24,7 +24,7 @@ DRAWN = ("loss", "eval_loss", "reward")
 async def curves(request: Request) -> Response:
     """Show the curves, with those of the runs in ``with``."""
     values = await run_values(request)
-    others = [name for name in request.query_params.getlist("with") if name]
+    other_runs = [name for name in request.query_params.getlist("with") if name]
     points, _ = await _points(client(request), values["run_id"])
     drawings = {
         name: chart({name: list(zip(*points[name], strict=True))})
@@ -35,8 +35,8 @@ async def curves(request: Request) -> Response:
         request,
         "run_curves.html",
         **values,
-        with_runs=[values["run_id"], *others],
-        others=others,
+        with_runs=[values["run_id"], *other_runs],
+        others=other_runs,
         drawings={name: drawing for name, drawing in drawings.items() if drawing},
     )
 
@@ -75,8 +75,8 @@ class _Follower:
         batches = self._plane.stream_metrics(self._name, follow=True, cursor=self._cursor)
         async for batch in batches:
             self._cursor = batch.cursor
-            data = [[point.name, point.step, point.value] for point in batch.points]
-            yield Event("points", data, batch.cursor)
+            points = [[point.name, point.step, point.value] for point in batch.points]
+            yield Event("points", points, batch.cursor)
 
 
 async def _points(

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import grpc
 from starlette.exceptions import HTTPException
@@ -69,8 +70,8 @@ async def rollouts(request: Request) -> Response:
     kind = ArtifactKind.ROLLOUTS.value
     stored = {a.step: a async for a in plane.list_artifacts(run.name, kind=kind)}
     steps = sorted(stored)
-    wanted = request.query_params.get("step", "")
-    step = int(wanted) if wanted.isdecimal() and int(wanted) in stored else max(steps, default=0)
+    number = request.query_params.get("step", "")
+    step = int(number) if number.isdecimal() and int(number) in stored else max(steps, default=0)
     answers = await _rollouts(plane, stored[step]) if steps else []
     place = steps.index(step) if steps else 0
     return render(
@@ -125,7 +126,8 @@ async def _sent(plane: AsyncClient, file: artifact_pb2.ArtifactFile) -> Response
 async def _content(
     plane: AsyncClient, file: artifact_pb2.ArtifactFile
 ) -> AsyncGenerator[bytes, None]:
-    stub = artifact_pb2_grpc.ArtifactServiceStub(plane.channel)
+    # The stubs describe the blocking client.
+    stub: Any = artifact_pb2_grpc.ArtifactServiceStub(plane.channel)
     request = artifact_pb2.ReadRequest(resource_name=f"blobs/{file.sha256}")
     try:
         async for response in stub.Read(request):

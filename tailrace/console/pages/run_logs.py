@@ -101,8 +101,8 @@ class _Follower:
         async for batch in batches:
             self._cursor = batch.cursor
             if batch.lines:
-                data = {"attempt": batch.attempt, "lines": [_line(line) for line in batch.lines]}
-                yield Event("lines", data, batch.cursor)
+                lines = {"attempt": batch.attempt, "lines": [_line(line) for line in batch.lines]}
+                yield Event("lines", lines, batch.cursor)
 
 
 async def _lines(request: Request, stage: str, most: int) -> run_pb2.ListLogLinesResponse:

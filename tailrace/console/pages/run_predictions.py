@@ -77,21 +77,21 @@ class Selection:
     def takes(self, pair: Pair) -> bool:
         """Return True if a pair belongs to the table."""
         example = pair.example
-        wanted = (
+        conditions = (
             (self.eval_set, example.prediction.eval_set),
             (self.role, example.model),
             (self.judge, example.verdict.judge),
             (self.outcome, example.outcome),
             (self.change, pair.change),
         )
-        return all(not want or want == value for want, value in wanted) and (
+        return all(not want or want == value for want, value in conditions) and (
             not self.text or self.text.lower() in _searched(example)
         )
 
     def key(self, pair: Pair) -> tuple[Any, ...]:
         """Return the position of a pair in the order."""
         example = pair.example
-        item = (
+        place = (
             example.prediction.eval_set,
             example.prediction.example_id,
             example.model,
@@ -99,13 +99,13 @@ class Selection:
         )
         match self.sort:
             case "item":
-                return item
+                return place
             case "score":
                 has_score = example.verdict.HasField("score")
-                return (example.verdict.score if has_score else 2.0, *item)
+                return (example.verdict.score if has_score else 2.0, *place)
             case "length":
-                return (-example.prediction.completion_tokens, *item)
-        return (example.rank, *item)
+                return (-example.prediction.completion_tokens, *place)
+        return (example.rank, *place)
 
 
 async def predictions(request: Request) -> Response:
@@ -114,14 +114,16 @@ async def predictions(request: Request) -> Response:
     plane, run = client(request), values["run"]
     selection = Selection.of(request.query_params)
     own, is_whole = await _examples(plane, run.name)
-    others: Sequence[Example] = ()
+    other_examples: Sequence[Example] = ()
     if selection.against == "base":
-        others = [example for example in own if example.model == "base"]
+        other_examples = [example for example in own if example.model == "base"]
         own = [example for example in own if example.model != "base"]
     elif selection.against:
-        others, is_other_whole = await _examples(plane, f"runs/{selection.against}")
+        other_examples, is_other_whole = await _examples(plane, f"runs/{selection.against}")
         is_whole = is_whole and is_other_whole
-    pairs = _paired(own, others) if selection.against else [Pair(one, None, "") for one in own]
+    pairs = (
+        _paired(own, other_examples) if selection.against else [Pair(one, None, "") for one in own]
+    )
     table = sorted(filter(selection.takes, pairs), key=selection.key)
     first = selection.page * PAGE_ROWS
     return render(
@@ -152,8 +154,8 @@ async def _examples(plane: AsyncClient, run: str) -> tuple[list[Example], bool]:
     return examples_of(own[:MOST_READ], verdicts), len(own) <= MOST_READ
 
 
-def _paired(own: Sequence[Example], others: Sequence[Example]) -> list[Pair]:
-    by_item = {_item(example): example for example in others}
+def _paired(own: Sequence[Example], other_examples: Sequence[Example]) -> list[Pair]:
+    by_item = {_item(example): example for example in other_examples}
     pairs = []
     for example in own:
         other = by_item.get(_item(example))
