@@ -62,10 +62,17 @@ def served(
 
 
 @pytest.fixture(scope="package")
-def runs(served: ServedControlPlane) -> ServedControlPlane:
-    """The control plane with the runs ``judged``, ``better``, ``failed`` and ``busy``."""
-    build_runs(served)
-    return served
+def runs(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedControlPlane]:
+    """A control plane with the runs ``judged``, ``better``, ``failed`` and ``busy``."""
+    # Nothing sends heartbeats for the stage that runs.
+    control_plane = ServedControlPlane.on_copy(
+        sqlite_template, tmp_path_factory.mktemp("runs"), lease_seconds=3600.0
+    )
+    build_runs(control_plane)
+    yield control_plane
+    control_plane.stop()
 
 
 @pytest.fixture

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from tailrace.console.events import Event
 from tailrace.console.pages import history
 from tailrace.console.pages.history import Query
 from tests.servers.control_plane import ServedControlPlane
-from tests.unit.tailrace.console.conftest import Visitor
+from tests.unit.tailrace.console.conftest import Visitor, visit
 
-pytestmark = pytest.mark.usefixtures("runs")
+
+@pytest.fixture
+async def visitor(runs: ServedControlPlane) -> AsyncIterator[Visitor]:
+    async for one in visit(runs.address):
+        yield one
 
 
 def rows(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -16,10 +16,20 @@ from tailrace.console.pages.run_logs import _Follower
 from tailrace.console.timeline import Pace
 from tests.servers.control_plane import ServedControlPlane
 from tests.unit.services.driver import MOMENT
-from tests.unit.tailrace.console.conftest import Visitor
+from tests.unit.tailrace.console.conftest import Visitor, visit
 from tests.unit.tailrace.console.runs import LINES
 
-pytestmark = pytest.mark.usefixtures("runs")
+
+@pytest.fixture
+async def visitor(runs: ServedControlPlane) -> AsyncIterator[Visitor]:
+    async for one in visit(runs.address):
+        yield one
+
+
+@pytest.fixture
+def client(runs: ServedControlPlane) -> Iterator[tailrace.Client]:
+    with tailrace.Client(runs.address, access=PLAINTEXT) as client:
+        yield client
 
 
 @pytest.fixture
