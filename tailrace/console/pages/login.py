@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,7 +14,8 @@ from tailrace.client.aio import AsyncClient
 from tailrace.console.changes import change, text
 from tailrace.console.guard import is_local
 from tailrace.console.rendering import client, render
-from tailrace.errors import TailraceError, Unavailable
+from tailrace.console.visitor import is_logged_in
+from tailrace.errors import FailedPrecondition, TailraceError, Unauthenticated, Unavailable
 
 
 async def login(request: Request) -> Response:
@@ -23,38 +26,50 @@ async def login(request: Request) -> Response:
 
 
 async def log_in(request: Request, form: FormData) -> Response:
-    """Check a token with the control plane, and keep it for this browser."""
+    """Exchange a token for a session, and keep that for this browser."""
     token, goal = text(form, "token").strip(), _goal(text(form, "next"))
-    problem = _transport_problem(request) or await _token_problem(request, token)
+    problem = _transport_problem(request) or _form_problem(token)
+    if not problem:
+        try:
+            session = await _session(request, token)
+        except Unavailable:
+            raise
+        except TailraceError as error:
+            problem = error.message
     if problem:
         return render(request, "login.html", 403, goal=goal, problem=problem)
     response = RedirectResponse(goal, 303)
-    request.app.state.cookies.log_in(request, response, token)
+    request.app.state.cookies.log_in(request, response, session)
     return response
 
 
 async def log_out(request: Request, form: FormData) -> Response:
-    """Forget the token of this browser."""
+    """End the session of this browser."""
     del form
     response = RedirectResponse("/login", 303)
     request.app.state.cookies.log_out(request, response)
+    if is_logged_in():
+        # The browser forgets a session that has ended already, too.
+        with contextlib.suppress(Unauthenticated, FailedPrecondition):
+            await client(request).end_session()
     return response
 
 
-async def _token_problem(request: Request, token: str) -> str:
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        return "This is not a token."
+def _form_problem(token: str) -> str:
+    is_token = token and token.isascii() and token.isprintable() and " " not in token
+    return "" if is_token else "This is not a token."
+
+
+async def _session(request: Request, token: str) -> str:
+    """Return the secret of a session with the rights of a token.
+
+    Raises:
+        TailraceError: The control plane refuses the token, or does not answer.
+    """
     plane = client(request)
     access = Access(tls=plane.access.tls, token=lambda: token, insecure=plane.access.insecure)
-    try:
-        async with AsyncClient(plane.server, access=access, retry=plane.retry) as visitor:
-            async for _ in visitor.list_runs(page_size=1, limit=1):
-                pass
-    except Unavailable:
-        raise
-    except TailraceError as error:
-        return error.message
-    return ""
+    async with AsyncClient(plane.server, access=access, retry=plane.retry) as visitor:
+        return (await visitor.create_session()).secret
 
 
 def _transport_problem(request: Request) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from services.domain.caller import DEFAULT_PROJECT
 from services.domain.scope import Scope
-from services.usecases.access.tokens import create_token
+from services.usecases.access.tokens import NewToken, store_token
 from tests.servers.control_plane import ServedControlPlane
 from tests.unit.tailrace.console.conftest import visit
 
@@ -24,13 +24,8 @@ def guarded(
 
 
 def _token(plane: ServedControlPlane) -> str:
-    work = create_token(
-        plane.control_plane.context.database,
-        DEFAULT_PROJECT,
-        description="visitor",
-        scopes=[Scope.READ],
-        expire_time=None,
-    )
+    new = NewToken(description="visitor", scopes=[Scope.READ])
+    work = store_token(plane.control_plane.context.database, new, DEFAULT_PROJECT)
     return plane.call(work)[1]
 
 
