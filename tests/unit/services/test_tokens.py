@@ -112,7 +112,7 @@ async def refusal(channel: Any, name: str, method: Any) -> tuple[grpc.StatusCode
     return None
 
 
-@pytest.mark.parametrize("right", [*(set(Scope) - {Scope.TOKENS}), *Role, None], ids=str)
+@pytest.mark.parametrize("right", [*sorted(set(Scope) - {Scope.TOKENS}), *Role, None], ids=str)
 async def test_the_matrix_of_methods_and_rights(
     right: Scope | Role | None, guarded: Guarded
 ) -> None:
