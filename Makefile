@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test fuzz chaos recipes rehearsal lint format protos protos-check bench-load bench-load-short bench-tls bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
+.PHONY: help demo test fuzz audit chaos recipes rehearsal lint format protos protos-check bench-load bench-load-short bench-tls bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft bench-methods clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,15 @@ test: $(VENV)/.installed-dev ## Runs every test.
 
 fuzz: $(VENV)/.installed-dev ## 100,000 random calls over all methods from a SEED, and random input of every parser.
 	$(BIN)/python -m tests.fuzz --seed $(SEED) $(ARGS)
+
+audit: $(VENV)/.installed-dev build/audit/.installed ## Looks the pinned packages up in the database of known vulnerabilities; needs the internet.
+	$(BIN)/python -m tests.advisories build/audit/bin/pip-audit
+
+# In a place of its own: what pip-audit needs must not change the versions that are tested.
+build/audit/.installed: Makefile
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install -q --no-compile pip-audit==2.10.1
+	@touch $@
 
 chaos: $(VENV)/.installed-dev ## The whole fault matrix then ROUNDS of four random faults of a SEED, audited; takes hours.
 	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
