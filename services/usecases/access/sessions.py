@@ -22,6 +22,9 @@ from services.usecases.context import Context
 LIFETIME = timedelta(hours=12)
 """Lifetime of a session."""
 
+MAX_SESSIONS = 100
+"""Maximum number of sessions of one holder; one more ends the oldest."""
+
 KEPT = timedelta(days=7)
 """Time for which the row of a session is kept after its expiry."""
 
@@ -75,6 +78,7 @@ async def create_session(context: Context, identity: Identity, nonce: str) -> tu
             if parent.expire_time is not None:
                 session = replace(session, expire_time=min(now + LIFETIME, parent.expire_time))
         await store.add(conn, session)
+        await store.delete_oldest_sessions(conn, session.subject, MAX_SESSIONS)
     return session, text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from services import tokens
 from services.domain.scope import IN_ALL, Scope
 from services.domain.token import ALL_PROJECTS, id_of
 from services.usecases.access import sessions
-from services.usecases.access.tokens import create_token
+from services.usecases.access.tokens import NewToken, store_token
 from tailrace import AsyncClient, errors
 from tailrace.access import Access
 from tailrace.oidc import code_flow
@@ -71,14 +72,10 @@ def client(api: ApiClient, text: str = "", **access: Any) -> AsyncClient:
 
 async def token(api: ApiClient, *scopes: Scope, expire_time: datetime | None = None) -> str:
     project = ALL_PROJECTS if IN_ALL & set(scopes) else "default"
-    _token, text = await create_token(
-        api.plane.context.database,
-        project,
-        description="",
-        scopes=scopes,
-        expire_time=expire_time,
-    )
-    return text
+    new = NewToken(scopes=scopes, expire_time=expire_time)
+    if Scope.WORKER in scopes:
+        new = replace(new, worker_id="w", pools=["default"])
+    return (await store_token(api.plane.context.database, new, project))[1]
 
 
 async def refusal(call: Any) -> str:
@@ -254,6 +251,22 @@ async def test_a_stream_ends_with_its_access_token(api: ApiClient, provider: Oid
 
     reason, _ = await failing(asyncio.wait_for(read_on(), 20), grpc.StatusCode.UNAVAILABLE)
     assert reason == "LOGIN_EXPIRED"
+
+
+async def test_one_session_too_many_ends_the_oldest(
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    monkeypatch.setattr(tokens, "LOOK_SECONDS", 0.0)
+    async with client(api, await token(api, Scope.READ)) as owner:
+        secrets = [(await owner.create_session()).secret for _ in range(3)]
+    async with client(api, await token(api, Scope.READ)) as other:
+        await other.create_session()
+    async with client(api, secrets[0]) as oldest:
+        assert await refusal(oldest.list_pools()) == "TOKEN_INVALID"
+    for secret in secrets[1:]:
+        async with client(api, secret) as session:
+            await session.list_pools()
 
 
 async def test_old_sessions_are_deleted(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:

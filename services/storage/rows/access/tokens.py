@@ -71,6 +71,8 @@ async def page(
 
 async def revoke(conn: AsyncConnection, token_id: str, now: datetime) -> None:
     """Record a revocation of a token and its sessions, unless there is one."""
+    # A session that another transaction adds meanwhile must be seen below: that one holds the lock.
+    await lock(conn, token_id)
     is_meant = (tokens.c.token_id == token_id) | (tokens.c.parent_id == token_id)
     is_valid = sa.and_(is_meant, tokens.c.revoke_time.is_(None))
     await conn.execute(sa.update(tokens).where(is_valid).values(revoke_time=now))
@@ -83,6 +85,18 @@ async def record_use(
     is_due = tokens.c.last_used_time.is_(None) | (tokens.c.last_used_time < now - interval)
     used = sa.update(tokens).where(tokens.c.token_id.in_(token_ids), is_due)
     await conn.execute(used.values(last_used_time=now))
+
+
+async def delete_oldest_sessions(conn: AsyncConnection, subject: str, keep: int) -> None:
+    """Delete all sessions of a holder but the ``keep`` newest."""
+    newest = (
+        sa.select(tokens.c.token_id)
+        .where(tokens.c.subject == subject)
+        .order_by(tokens.c.create_time.desc(), tokens.c.token_id)
+        .limit(keep)
+    )
+    is_surplus = sa.and_(tokens.c.subject == subject, tokens.c.token_id.not_in(newest))
+    await conn.execute(sa.delete(tokens).where(is_surplus))
 
 
 async def delete_sessions(conn: AsyncConnection, before: datetime) -> int:
