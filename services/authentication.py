@@ -121,6 +121,9 @@ class AuthenticationInterceptor(_Interceptor):
         if not method.startswith(PACKAGE):
             return await continuation(handler_call_details)
         name = method.removeprefix(PACKAGE)
+        if name not in RULES:
+            # gRPC answers UNIMPLEMENTED. An invented name must reach neither metrics nor logs.
+            return None
         # The stubs declare each pair as `str`.
         metadata: Any = handler_call_details.invocation_metadata
         try:
@@ -176,7 +179,7 @@ class AuthenticationInterceptor(_Interceptor):
 
     def _require_scope(self, name: str, caller: Caller) -> None:
         """Raise an error unless the caller may call a method on this listener."""
-        allowed = RULES.get(name, frozenset())
+        allowed = RULES[name]
         if not caller.scopes & allowed and name not in PUBLIC:
             if allowed == WORKER.scopes:
                 raise Unauthenticated("WORKER_TOKEN", _NO_TOKEN)

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import generate_latest
 
 from tailrace.v1 import run_pb2, stage_pb2
 from tailrace.worker_token import VARIABLE, WorkerToken, make
@@ -48,6 +49,14 @@ async def test_the_refusal_says_where_the_token_is(api: ApiClient) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match=f"{VARIABLE}.*worker-token in its data folder"):
         await raw_call(api, "RegisterWorker", b"", ())
     await api.register()
+
+
+async def test_an_invented_method_adds_no_metric(api: ApiClient) -> None:
+    path = f"/{SERVICE.full_name}/Invented"
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await api.channel.unary_unary(path)(b"")
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "Invented" not in generate_latest(api.plane.metrics.registry).decode()
 
 
 async def test_clients_need_none(api: ApiClient) -> None:
