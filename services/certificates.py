@@ -139,7 +139,11 @@ def _expiry(pem: Pem, file: str) -> float:
         raise TlsFilesError(
             'TLS needs the package cryptography: pip install "tailrace[server]"'
         ) from error
-    chain = x509.load_pem_x509_certificates(pem.certificate or b"")
+    try:
+        chain = x509.load_pem_x509_certificates(pem.certificate or b"")
+    except ValueError as error:
+        # This library is stricter than OpenSSL, which has read the file before.
+        raise TlsFilesError(f"{file} holds a malformed certificate: {error}") from error
     if not chain:
         raise TlsFilesError(f"{file} holds no certificate")
     return min(certificate.not_valid_after_utc.timestamp() for certificate in chain)

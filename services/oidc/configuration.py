@@ -47,6 +47,8 @@ class Grant(BaseModel):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         value = self.value or ""
+        if value.count(_PROJECT) > 1 or value.count(_ROLE) > 1:
+            raise ValueError("value can have {project} and {role} only once each")
         if (self.claim is None) != (self.value is None):
             raise ValueError("claim and value must be given together, or neither")
         if self.cluster_admin:

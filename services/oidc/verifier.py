@@ -26,6 +26,9 @@ _TYPES = ("jwt", "at+jwt", "application/at+jwt")
 
 _MAX_SUBJECT = 255
 
+_MAX_EXPIRY = 2**33
+"""Latest expiry in seconds since the epoch, in the year 2242: dates end before larger numbers."""
+
 _LOGIN = "`tailrace login --oidc` gets a new one"
 
 _PROBLEMS: dict[type[Exception], str] = {
@@ -82,7 +85,9 @@ class Verifier:
             f"oidc:{self._configuration.issuer}#{subject}",
             roles,
             frozenset({Scope.ADMIN} if is_admin else ()),
-            expire_time=datetime.fromtimestamp(int(claims["exp"]) + LEEWAY_SECONDS, UTC),
+            expire_time=datetime.fromtimestamp(
+                min(int(claims["exp"]), _MAX_EXPIRY) + LEEWAY_SECONDS, UTC
+            ),
             nonce=nonce if isinstance(nonce, str) else "",
             is_id_token=self._configuration.audience not in _audiences(claims),
         )

@@ -21,6 +21,8 @@ _INTERVAL = 5.0
 _SLOWER = 5.0
 """Seconds that ``slow_down`` adds to the interval (RFC 8628, section 3.5)."""
 _LONGEST_INTERVAL = 60.0
+_PAUSE = 2.0
+"""Shortest wait after a question that the provider did not answer, also with an interval of 0."""
 _LONGEST_LOGIN = 3600.0
 
 
@@ -99,7 +101,7 @@ def wait(
                 raise
         except WebError:
             # RFC 8628, section 3.5: ask less often while the provider is away.
-            interval = min(interval * 2, _LONGEST_INTERVAL)
+            interval = min(max(2 * interval, _PAUSE), _LONGEST_INTERVAL)
             if time.monotonic() + interval > deadline:
                 raise
 

@@ -19,6 +19,8 @@ MAX_TOKEN_CHARACTERS = 16 * 1024
 
 _DEFAULT_LIFETIME = 300
 
+_LONGEST_LIFETIME = 10 * 366 * 86_400
+
 
 class LoginError(Exception):
     """Refusal of a login by the provider, or a response that is not the one of this login."""
@@ -87,8 +89,10 @@ class TokenSet:
         try:
             payload = self.id_token.split(".")[1]
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-            return self.id_token, float(claims["exp"])
-        except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+            return self.id_token, float(int(claims["exp"]))
+        except (
+            IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError
+        ) as error:  # fmt: skip
             raise LoginError("the provider gave no ID token") from error
 
 
@@ -166,6 +170,8 @@ def _tokens(reply: Reply) -> TokenSet:
     lifetime = reply.body.get("expires_in", _DEFAULT_LIFETIME)
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
         raise LoginError("the provider's expires_in is not a number")
+    if not 0 <= lifetime <= _LONGEST_LIFETIME:
+        raise LoginError(f"the provider's expires_in must be from 0 to {_LONGEST_LIFETIME} seconds")
     return TokenSet(**texts, expire_time=time.time() + lifetime)
 
 

@@ -39,6 +39,7 @@ def written(tmp_path: Path, content: object) -> Path:
         ({"grants": [{"claim": "g", "value": "x", "role": "viewer"}]}, "must name the project"),
         ({"grants": [{"claim": "g", "value": "{project}"}]}, "must name the role"),
         ({"grants": [{"claim": "g", "project": "p", "role": "viewer"}]}, "claim and value"),
+        ({"grants": [{"claim": "g", "value": "{project}-{project}:{role}"}]}, "only once"),
         ({"grants": [{"cluster_admin": True}]}, "cluster_admin needs a claim"),
         ({"grants": [{"project": "P!", "role": "viewer"}]}, "is not a project's id"),
         ({"allow_loopback_http": "yes"}, "allow_loopback_http"),

@@ -54,6 +54,14 @@ async def test_a_valid_token_is_an_identity(provider: OidcProvider, verifier: Ve
     assert admin.scopes == {Scope.ADMIN}
 
 
+async def test_an_expiry_after_the_last_date_is_accepted(
+    provider: OidcProvider, verifier: Verifier
+) -> None:
+    identity = await verifier.identity(provider.token(exp=10**15))
+    assert identity.expire_time is not None
+    assert identity.expire_time.year > 2200
+
+
 async def test_a_token_of_several_audiences_is_valid_for_each(
     provider: OidcProvider, verifier: Verifier
 ) -> None:

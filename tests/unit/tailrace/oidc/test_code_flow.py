@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import urllib.parse
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import jwt
 import pytest
 
 from tailrace.oidc import code_flow
-from tailrace.oidc.provider import ClientApp, LoginError, Provider, discover, refresh
+from tailrace.oidc.provider import ClientApp, LoginError, Provider, TokenSet, discover, refresh
 from tailrace.oidc.web import Web, WebError
 from tests.servers.oidc_provider import CLIENT_ID, REDIRECT_URI, OidcProvider
 
@@ -34,6 +35,23 @@ def test_a_code_becomes_tokens(provider: OidcProvider, endpoints: Provider) -> N
     assert refresh(endpoints, APP, WEB, tokens.refresh_token).access_token
     for secret in (tokens.id_token, tokens.refresh_token, pending.nonce, pending.state):
         assert secret not in repr((tokens, pending))
+
+
+@pytest.mark.parametrize("lifetime", [-1, 10**12])
+def test_a_lifetime_that_is_none_is_refused(
+    lifetime: int, provider: OidcProvider, endpoints: Provider
+) -> None:
+    url, pending = code_flow.begin(endpoints, APP, REDIRECT_URI)
+    provider.lifetime = lifetime
+    with pytest.raises(LoginError, match="expires_in must be from 0"):
+        code_flow.complete(endpoints, APP, pending, provider.authorize(url), WEB)
+
+
+def test_an_id_token_that_never_expires_is_refused() -> None:
+    # Python's reader of JSON takes 1e999 for infinity.
+    payload = base64.urlsafe_b64encode(b'{"exp": 1e999}').decode()
+    with pytest.raises(LoginError, match="no ID token"):
+        TokenSet("access", id_token=f"x.{payload}.x").bearer(id_token=True)
 
 
 def test_logins_share_no_secret(endpoints: Provider) -> None:

@@ -67,6 +67,23 @@ def test_the_provider_sets_the_pace(provider: OidcProvider, endpoints: Provider)
     assert pauses == [0, 0, 5, 10, 10]
 
 
+def test_a_provider_that_is_away_is_asked_less_and_less(
+    provider: OidcProvider, endpoints: Provider
+) -> None:
+    login = device_flow.begin(endpoints, APP, "openid", WEB)
+    provider.approve(login.user_code)
+    provider.faults["/token"] = lambda handler: handler.close_connection
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            provider.faults.clear()
+
+    device_flow.wait(endpoints, APP, login, WEB, sleep)
+    assert pauses == [0, 2, 4]
+
+
 def test_a_code_that_nobody_used_expires(provider: OidcProvider, endpoints: Provider) -> None:
     body = provider.start_device({})[1]
     answers(provider, "/device", (200, {**body, "expires_in": 0, "interval": 1}))
