@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import hmac
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import grpc.aio
 import structlog
 from grpc_status import rpc_status
 
-from services.api.rpc import set_caller
+from services.api.rpc import new_request_id, peer_address, set_caller
 from services.call_quotas import CallQuotas
-from services.domain.caller import LOCAL, Caller, Identity
+from services.domain.audit import refusal_of
+from services.domain.caller import LOCAL, Call, Caller, Identity
 from services.domain.errors import (
     DomainError,
     PermissionDenied,
@@ -28,12 +30,14 @@ from services.domain.scope import (
     RULES,
     Scope,
 )
-from services.domain.token import id_of
+from services.domain.token import ALL_PROJECTS, id_of
 from services.error_status import status_of
 from services.interceptors import PACKAGE, Continuation
 from services.metrics import Metrics
 from services.oidc.verifier import Verifier, is_jwt
 from services.projects import Projects
+from services.refusals import Refusals
+from services.storage.engine.columns import utc_now
 from services.tokens import Tokens
 from tailrace.access import PROJECT_HEADER
 from tailrace.worker_token import FILE_NAME, VARIABLE, WorkerToken, bearer
@@ -99,6 +103,7 @@ class AuthenticationInterceptor(_Interceptor):
         projects: Projects,
         quotas: CallQuotas,
         metrics: Metrics,
+        refusals: Refusals,
         admission: Admission,
         oidc: Verifier | None,
         *,
@@ -109,6 +114,7 @@ class AuthenticationInterceptor(_Interceptor):
         self._projects = projects
         self._quotas = quotas
         self._metrics = metrics
+        self._refusals = refusals
         self._admission = admission
         self._oidc = oidc
         self._anonymous = None if tokens_required else Identity(LOCAL, scopes=CLIENT_SCOPES)
@@ -126,11 +132,14 @@ class AuthenticationInterceptor(_Interceptor):
             return None
         # The stubs declare each pair as `str`.
         metadata: Any = handler_call_details.invocation_metadata
+        # The caller of a refusal, as far as it is known.
+        caller = Caller(ALL_PROJECTS, frozenset(), subject="")
         try:
             identity = await self._identity(name, bearer(metadata))
+            caller = dataclasses.replace(caller, subject=identity.subject)
             caller = await self._caller(name, identity, _project(metadata))
         except DomainError as error:
-            return self._refused(name, error)
+            return self._refused(name, caller, error)
         set_caller(caller, identity)
         return await continuation(handler_call_details)
 
@@ -197,13 +206,18 @@ class AuthenticationInterceptor(_Interceptor):
                 "WORKERS_ONLY", "only workers may call this port; clients have another one"
             )
 
-    def _refused(self, name: str, error: DomainError) -> Any:
+    def _refused(self, name: str, caller: Caller, error: DomainError) -> Any:
         self._metrics.count_error(name, error)
         # Calls that come too often would fill the log.
         log = _log.debug if isinstance(error, QuotaExceeded) else _log.warning
         log("a call was refused", rpc=name, reason=error.reason)
 
         async def refuse(_requests: Any, context: Any) -> None:
+            call = Call(name, peer_address(context.peer()), new_request_id())
+            called = dataclasses.replace(caller, call=call)
+            refusal = refusal_of(called, error, utc_now(), denied=True)
+            if refusal is not None:
+                self._refusals.note(refusal)
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
 
         # A unary handler is called with the request; a streaming one has not read it yet.

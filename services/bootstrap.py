@@ -13,6 +13,7 @@ from datetime import timedelta
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from services.domain.caller import Call, Caller
 from services.domain.errors import DomainError
 from services.domain.scope import Scope
 from services.domain.token import ALL_PROJECTS
@@ -21,6 +22,9 @@ from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
 from services.usecases.access.tokens import NewToken, store_token
+
+METHOD = "tokens create --bootstrap"
+"""Method of the event in the audit log: there is no call."""
 
 EXIT_CONFIGURATION = 78
 """A setting is invalid (EX_CONFIG of sysexits.h)."""
@@ -59,7 +63,8 @@ async def _create(settings: Settings, description: str, days: int | None) -> str
         await migrate_database(database)
         expire_time = None if days is None else utc_now() + timedelta(days=days)
         new = NewToken(description, scopes=[Scope.ADMIN], expire_time=expire_time)
-        _token, text = await store_token(database, new, ALL_PROJECTS)
+        caller = Caller(call=Call(method=METHOD))
+        _token, text = await store_token(database, caller, new, ALL_PROJECTS)
         return text
     finally:
         await database.close()

@@ -17,8 +17,16 @@ import structlog
 from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
-from services.api.rpc import current_caller, current_identity, set_caller
+from services.api.rpc import (
+    current_caller,
+    current_identity,
+    new_request_id,
+    peer_address,
+    set_caller,
+)
 from services.call_quotas import CallQuotas
+from services.domain.audit import refusal_of
+from services.domain.caller import Call, Caller
 from services.domain.errors import Code, DomainError, PermissionDenied
 from services.domain.lease import parse_token
 from services.domain.run import run_name
@@ -27,10 +35,13 @@ from services.domain.stage import Attempt
 from services.domain.worker_binding import WorkerBinding
 from services.error_status import internal_status, status_of
 from services.metrics import Metrics
+from services.refusals import Refusals
 from services.request_limits import check_request, parse_request
 from services.runtime.off_loop import run_off_loop
+from services.storage.engine.columns import utc_now
 from services.tokens import OpenCall, sending
 from services.watched_calls import CallWatch
+from tailrace.formats.limits import MAX_NAME
 from tailrace.v1 import stage_pb2
 from tailrace.worker_token import LEASE_HEADER
 
@@ -77,11 +88,17 @@ class CallInterceptor(_Interceptor):
     """
 
     def __init__(
-        self, metrics: Metrics, watch: CallWatch, quotas: CallQuotas, check_lease: LeaseCheck
+        self,
+        metrics: Metrics,
+        watch: CallWatch,
+        quotas: CallQuotas,
+        refusals: Refusals,
+        check_lease: LeaseCheck,
     ) -> None:
         self._metrics = metrics
         self._watch = watch
         self._quotas = quotas
+        self._refusals = refusals
         self._check_lease = check_lease
         self._wrapped: dict[str, Any] = {}
 
@@ -240,26 +257,33 @@ class CallInterceptor(_Interceptor):
     ) -> AsyncIterator[Sequence[OpenCall]]:
         started = time.monotonic()
         code = "OK"
+        caller = _with_call(current_caller(), name, request, context)
+        set_caller(caller, current_identity())
         if stream:
             self._metrics.open_streams.labels(name).inc()
         open_calls: list[OpenCall] = []
-        with structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)):
+        with structlog.contextvars.bound_contextvars(
+            rpc=name, request_id=caller.call.request_id, **_subject(request)
+        ):
             try:
                 with self._watch.over(name, context, stream=stream) as open_calls:
                     yield open_calls
             except DomainError as error:
                 code = error.code.name
                 self._metrics.count_refusal(error)
+                refusal = refusal_of(caller, error, utc_now())
+                if refusal is not None:
+                    self._refusals.note(refusal)
                 await context.abort_with_status(rpc_status.to_status(status_of(error)))
             except GeneratorExit:
                 code = "CANCELLED"
                 raise
             except asyncio.CancelledError:
                 code = "CANCELLED"
-                refusal = next((call.refusal for call in open_calls if call.refusal), None)
-                if refusal is not None:
-                    code = refusal.code.name
-                    await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
+                ended = next((call.refusal for call in open_calls if call.refusal), None)
+                if ended is not None:
+                    code = ended.code.name
+                    await context.abort_with_status(rpc_status.to_status(status_of(ended)))
                 raise
             except grpc.aio.AbortError:
                 code = "ABORTED_BY_HANDLER"
@@ -299,6 +323,18 @@ def _require_binding(request: Any, binding: WorkerBinding) -> None:
         return
     if worker_id:
         binding.require_worker(worker_id)
+
+
+def _with_call(caller: Caller, name: str, request: Any, context: Any) -> Caller:
+    """Return a caller with the call in progress.
+
+    The request's ``request_id`` is not checked yet: one that could not be valid is not recorded.
+    """
+    request_id = getattr(request, "request_id", "")
+    if not request_id.isprintable() or not 0 < len(request_id) <= MAX_NAME:
+        request_id = new_request_id()
+    call = Call(name, peer_address(context.peer()), request_id)
+    return dataclasses.replace(caller, call=call)
 
 
 def _subject(request: Any) -> dict[str, str]:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.domain.audit import ChainState
 from services.domain.errors import DomainError, QuotaExceeded, Unavailable
 from services.domain.quota import Quota
 from services.domain.run import RunState
 from services.domain.worker import WorkerState
+from services.storage.engine.columns import utc_now
 from services.storage.rows import capacity, runs, workers
-from services.storage.rows.access import quotas
+from services.storage.rows.access import audit, quotas
 from services.usecases.context import Context
 from tailrace.metrics_server import MetricsServer
 from tailrace.tls_files import TlsFiles
@@ -111,6 +113,17 @@ class Metrics:
             registry=registry,
         )
 
+        self.audit_unchained = Gauge(
+            "tailrace_audit_unchained_events",
+            f"Events of the audit log that the hash chain does not cover yet. {SHARED}",
+            registry=registry,
+        )
+        self.audit_unchained_seconds = Gauge(
+            "tailrace_audit_oldest_unchained_seconds",
+            f"Age of the oldest of these events; 0 without one. {SHARED}",
+            registry=registry,
+        )
+
     def count_error(self, method: str, error: DomainError) -> None:
         """Count a call that ended with an error of the domain."""
         self.calls.labels(method, error.code.name).inc()
@@ -174,6 +187,7 @@ class Metrics:
                         stored = await quotas.use_by_project(conn, Quota.STORED_BYTES)
                         use[Quota.STORED_BYTES] = stored
                         next_stored = time.monotonic() + STORED_SECONDS
+                    chain = await audit.chain_state(conn)
             except Unavailable:
                 # The gauges keep their last values; the health monitor logs the outage.
                 pass
@@ -193,8 +207,15 @@ class Metrics:
                     for quota, by_project in use.items()
                     for project, amount in largest(by_project, MAX_PROJECTS).items()
                 })  # fmt: skip
+                self._set_unchained(chain)
             if await context.shutdown.sleep(SAMPLE_SECONDS):
                 return
+
+    def _set_unchained(self, chain: ChainState) -> None:
+        oldest = chain.oldest_unchained
+        age = 0.0 if oldest is None else (utc_now() - oldest).total_seconds()
+        self.audit_unchained.set(chain.unchained)
+        self.audit_unchained_seconds.set(max(0.0, age))
 
 
 def largest(amounts: Mapping[str, int], most: int) -> dict[str, int]:

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.adapters.broker import Broker
 from services.api.artifacts import ArtifactServicer
+from services.api.audit import AuditServicer
 from services.api.baselines import BaselineServicer
 from services.api.datasets import DatasetServicer
 from services.api.eval_sets import EvalSetServicer
@@ -30,6 +31,7 @@ from services.call_quotas import CallQuotas
 from services.health import AUTHENTICATION, BROKER, DATABASE, TLS, HealthMonitor
 from services.interceptors import CallInterceptor
 from services.listener import Listener
+from services.loops.audit_chain import AuditChainer
 from services.loops.reconciler import Reconciler
 from services.loops.relay import Relay
 from services.loops.sweeper import Sweeper
@@ -39,6 +41,7 @@ from services.oidc.configuration import load as load_oidc
 from services.oidc.verifier import Verifier
 from services.projects import Projects
 from services.reflection import add_reflection
+from services.refusals import Refusals
 from services.settings import Settings
 from services.storage.blobs.folder import FolderBlobStores
 from services.storage.engine.database import Database
@@ -52,6 +55,8 @@ from tailrace.access import is_loopback
 from tailrace.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     baseline_pb2,
     baseline_pb2_grpc,
     dataset_pb2,
@@ -83,6 +88,7 @@ SERVICES = tuple(
     service.full_name
     for file in (
         artifact_pb2,
+        audit_pb2,
         baseline_pb2,
         dataset_pb2,
         evalset_pb2,
@@ -127,6 +133,7 @@ class ControlPlane:
         self._health_monitor = HealthMonitor(self.context, self._broker, self._health, self.metrics)
         self._servicers = _servicers(self.context, oidc)
         self._tokens = Tokens(self.context)
+        self._refusals = Refusals(self.context)
         self._projects = Projects(self.context)
         self._quotas = CallQuotas(self.context)
         self._worker_certificates = WorkerCertificates(self.context, self.metrics)
@@ -183,6 +190,8 @@ class ControlPlane:
         self._start_loop("quotas", self._quotas.run)
         self._start_loop("worker certificates", self._worker_certificates.run)
         self._start_loop("sweeper", Sweeper(self.context).run)
+        self._start_loop("refusals", self._refusals.run)
+        self._start_loop("audit chain", AuditChainer(self.context).run)
         return self.address
 
     async def stop(self) -> None:
@@ -238,12 +247,17 @@ class ControlPlane:
                 self._projects,
                 self._quotas,
                 self.metrics,
+                self._refusals,
                 admission,
                 self._oidc,
                 tokens_required=self.settings.tokens_required,
             ),
             CallInterceptor(
-                self.metrics, watch, self._quotas, partial(require_lease, self.context)
+                self.metrics,
+                watch,
+                self._quotas,
+                self._refusals,
+                partial(require_lease, self.context),
             ),
         ]
 
@@ -322,4 +336,5 @@ def _servicers(
             session_pb2_grpc.add_SessionServiceServicer_to_server,
             SessionServicer(context, oidc),
         ),
+        (audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(context)),
     ]

@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     """Maximum pause between two messages of an upload or import."""
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
+    audit_retention_days: int | None = Field(default=None, ge=1)
+    """Age in days from which events of the audit log are deleted; unset keeps all."""
 
     @field_validator(
         "broker_ca_file",

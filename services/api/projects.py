@@ -20,9 +20,10 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         self, request: project_pb2.CreateProjectRequest, context: Rpc
     ) -> project_pb2.Project:
         """Create a project."""
-        description = request.project.description
         return project_to_proto(
-            await projects.create_project(self._context, request.project_id, description)
+            await projects.create_project(
+                self._context, current_caller(), request.project_id, request.project.description
+            )
         )
 
     async def GetProject(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 import grpc.aio
 
@@ -39,6 +41,17 @@ def current_caller() -> Caller:
 def current_identity() -> Identity:
     """Return the holder of the credential of the call in progress."""
     return _IDENTITY.get()
+
+
+def peer_address(peer: str) -> str:
+    """Return ``host:port`` of gRPC's name of a peer, such as ``ipv6:%5B::1%5D:50000``."""
+    kind, _, address = unquote(peer).partition(":")
+    return address if kind in ("ipv4", "ipv6") else peer
+
+
+def new_request_id() -> str:
+    """Return an id for a request without one."""
+    return uuid.uuid4().hex
 
 
 async def prompt_messages(requests: AsyncIterator[T], idle_seconds: float) -> AsyncIterator[T]:

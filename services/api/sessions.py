@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api.convert.values import timestamp
-from services.api.rpc import Rpc, current_identity
+from services.api.rpc import Rpc, current_caller, current_identity
 from services.domain.errors import FailedPrecondition
 from services.domain.token import Token, parse_session_name
 from services.oidc.configuration import OidcConfiguration
@@ -42,7 +42,7 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.CreateSessionResponse:
         """Exchange the credential of the call for a session, and return its secret, once."""
         session, secret = await sessions.create_session(
-            self._context, current_identity(), request.nonce
+            self._context, current_caller(), current_identity(), request.nonce
         )
         return session_pb2.CreateSessionResponse(session=_to_proto(session), secret=secret)
 
@@ -51,7 +51,10 @@ class SessionServicer(session_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.Session:
         """End a session for good."""
         session_id = parse_session_name(request.name) if request.name else ""
-        return _to_proto(await sessions.end_session(self._context, current_identity(), session_id))
+        session = await sessions.end_session(
+            self._context, current_caller(), current_identity(), session_id
+        )
+        return _to_proto(session)
 
 
 def _to_proto(session: Token) -> session_pb2.Session:

@@ -54,15 +54,15 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
     ) -> worker_pb2.Worker:
         """Let a drained worker accept stages again."""
         worker_id = parse_worker_name(request.name, "name")
-        return worker_to_proto(
-            await workers.undrain_worker(self._context, current_caller(), worker_id)
-        )
+        caller = current_caller()
+        return worker_to_proto(await workers.undrain_worker(self._context, caller, worker_id))
 
     async def ForgetWorker(
         self, request: worker_pb2.ForgetWorkerRequest, context: Rpc
     ) -> worker_pb2.ForgetWorkerResponse:
         """Remove a worker that is offline."""
-        await workers.forget_worker(self._context, parse_worker_name(request.name, "name"))
+        worker_id = parse_worker_name(request.name, "name")
+        await workers.forget_worker(self._context, current_caller(), worker_id)
         return worker_pb2.ForgetWorkerResponse()
 
     async def RevokeWorkerCertificate(
@@ -70,7 +70,7 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
     ) -> worker_pb2.RevokeWorkerCertificateResponse:
         """Refuse the certificates of a worker that were made until now."""
         worker_id = parse_worker_name(request.name, "name")
-        revoke_time = await revoke_certificate(self._context, worker_id)
+        revoke_time = await revoke_certificate(self._context, current_caller(), worker_id)
         return worker_pb2.RevokeWorkerCertificateResponse(revoke_time=timestamp(revoke_time))
 
     async def ListPools(

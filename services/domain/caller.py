@@ -17,6 +17,23 @@ LOCAL = "local"
 """Subject of a caller without a credential."""
 
 
+def worker_subject(worker_id: str) -> str:
+    """Return the identity of a worker."""
+    return f"worker:{worker_id}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Call that a caller makes, for the audit log."""
+
+    method: str = ""
+    """Method, such as ``RunService/CancelRun``; empty outside the API."""
+    peer: str = ""
+    """Network address that the call came from, ``host:port``; a proxy's own if one is between."""
+    request_id: str = ""
+    """Id that the client chose for the request, or else the control plane."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """Client behind a call."""
@@ -31,9 +48,10 @@ class Caller:
     """Who calls: ``token:ID``, ``oidc:ISSUER#SUB``, ``worker:NAME``, or :data:`LOCAL`."""
     binding: WorkerBinding = ANY_WORKER
     """Name and pools of a worker's credential."""
-
     projects: frozenset[str] | None = None
     """Projects in which the caller has a role; ``None`` for rights in every project."""
+    call: Call = Call()
+    """Call in progress."""
 
     @property
     def role(self) -> Role | None:

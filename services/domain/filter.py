@@ -95,7 +95,7 @@ def _condition(comparison: Comparison) -> Condition:
     if field == "create_time":
         if sign not in OPERATORS:
             raise FilterError(at, f"create_time takes {' '.join(OPERATORS)}, not {sign}")
-        return CreatedAt(sign, _time(value, at))
+        return CreatedAt(sign, filter_time(value, at))
     if field not in _EQUALS_ONLY and label is None:
         raise FilterError(at, f"unknown field {field!r}; there is {_FIELDS}")
     if sign != "=":
@@ -128,7 +128,8 @@ def _uid(value: str, at: int) -> str:
     return value
 
 
-def _time(value: str, at: int) -> datetime:
+def filter_time(value: str, at: int) -> datetime:
+    """Return the time of a comparison at ``at``; raise ``FilterError`` for another text."""
     try:
         time = datetime.fromisoformat(value)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

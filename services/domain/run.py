@@ -138,6 +138,8 @@ class Transition:
     """State after the change."""
     reason: str
     """Reason, in a few words."""
+    actor: str
+    """Who caused the change; empty in histories of earlier releases."""
 
 
 @dataclass(frozen=True)

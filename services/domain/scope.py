@@ -126,6 +126,9 @@ RULES: Mapping[str, frozenset[Scope]] = {
     "QuotaService/GetQuotas": _R,
     "QuotaService/SetQuotas": _A,
     "QuotaService/SumUsage": _R,
+    # An owner lists the events of the project.
+    "AuditService/ListAuditEvents": _O,
+    "AuditService/GetAuditChain": _A,
     "StageService/RegisterWorker": _S,
     "StageService/WorkerHeartbeat": _S,
     "StageService/AcquireStage": _S,

@@ -29,7 +29,7 @@ from tailrace.cli.commands import (
     worker,
     workers,
 )
-from tailrace.cli.commands.access import certs, profiles, projects, quotas, tokens
+from tailrace.cli.commands.access import audit, certs, profiles, projects, quotas, tokens
 from tailrace.environment import (
     CA_VARIABLE,
     CERTIFICATE_VARIABLE,
@@ -68,6 +68,7 @@ app.command("login")(profiles.login)
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(projects.app, name="projects")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(audit.app, name="audit")
 app.add_typer(certs.app, name="certs")
 
 

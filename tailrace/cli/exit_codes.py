@@ -31,7 +31,7 @@ RUN_CANCELLED = 7
 """A followed run ended CANCELLED."""
 
 DIFFERS = 8
-"""The compared runs are not equal."""
+"""The compared runs are not equal, or the audit log is not as it was recorded."""
 
 GATE_FAILED = 9
 """A run ended SUCCEEDED, but one of its gates does not hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tailrace.client import (
     artifacts,
+    audit,
     baselines,
     datasets,
     evalsets,
@@ -84,3 +85,6 @@ class Rpcs:
     get_login_options = Method(sessions.get_login_options)
     create_session = Method(sessions.create_session)
     end_session = Method(sessions.end_session)
+
+    list_audit_events = Method(audit.list_audit_events)
+    get_audit_chain = Method(audit.get_audit_chain)

@@ -361,6 +361,13 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "GetQuotasRequest": {"name": _NAME},
     "SetQuotasRequest": {"name": _NAME, "changes": Bound(count=32)},
     "SumUsageRequest": {"label": _NAME},
+    # AuditService
+    "ListAuditEventsRequest": {
+        "filter": Bound(text=MAX_FILTER),
+        "order_by": _NAME,
+        "page_token": _PAGE_TOKEN,
+    },
+    "GetAuditChainRequest": {},
     # JSON that users write
     "Struct": {"fields": Bound(count=_JSON_ENTRIES, key=json_value.MAX_TEXT, later=True)},
     "Value": {"string_value": _JSON_TEXT},

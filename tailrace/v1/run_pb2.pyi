@@ -382,6 +382,7 @@ class Transition(google.protobuf.message.Message):
     FROM_STATE_FIELD_NUMBER: builtins.int
     TO_STATE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    ACTOR_FIELD_NUMBER: builtins.int
     stage: builtins.str
     """Stage id; empty for transitions of the whole run."""
     from_state: builtins.str
@@ -390,6 +391,10 @@ class Transition(google.protobuf.message.Message):
     """State after, as its enum's name."""
     reason: builtins.str
     """Reason in a few words."""
+    actor: builtins.str
+    """Who caused it: `token:{id}`, `worker:{id}`, `local` for a caller without a credential, or
+    `control-plane`; empty in histories of earlier releases.
+    """
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time of the change."""
@@ -402,9 +407,10 @@ class Transition(google.protobuf.message.Message):
         from_state: builtins.str = ...,
         to_state: builtins.str = ...,
         reason: builtins.str = ...,
+        actor: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["from_state", b"from_state", "reason", b"reason", "stage", b"stage", "time", b"time", "to_state", b"to_state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "from_state", b"from_state", "reason", b"reason", "stage", b"stage", "time", b"time", "to_state", b"to_state"]) -> None: ...
 
 global___Transition = Transition
 

@@ -91,6 +91,9 @@ ARGUMENTS = {
     "tokens create": "",
     "tokens list": "",
     "tokens revoke": "t",
+    "audit list": "",
+    "audit verify": "",
+    "audit export": "-o audit.jsonl",
 }
 CONTENT = {
     "runs logs": "r",

@@ -94,6 +94,7 @@ def _transition(transition: Transition) -> run_pb2.Transition:
         from_state=enum_name(states, transition.from_state) if transition.from_state else "",
         to_state=enum_name(states, transition.to_state),
         reason=transition.reason,
+        actor=transition.actor,
     )
 
 

@@ -215,6 +215,9 @@ class _FolderBlobWriter:
         self._require_room(len(data))
         self._partial.write(data)
 
+    async def verify(self) -> None:
+        await asyncio.to_thread(self._partial.verify)
+
     async def finish(self) -> None:
         await asyncio.to_thread(self._partial.finish, self._target)
 

@@ -66,17 +66,15 @@ class PartialUpload:
             self._hash.update(data)
             self.committed += len(data)
 
+    def verify(self) -> None:
+        """Verify the content; drop the upload if it differs."""
+        with self._guard:
+            self._verify()
+
     def finish(self, target: Path) -> None:
         """Verify the content and move it to ``target``, durably; drop the upload if it differs."""
-        blob = self._upload.blob
         with self._guard:
-            descriptor = self._open_descriptor()
-            if self.committed != blob.size_bytes:
-                self._drop()
-                raise _mismatch(f"has {self.committed} bytes, not {blob.size_bytes}")
-            if self._hash.hexdigest() != blob.sha256:
-                self._drop()
-                raise _mismatch(f"has the sha256 {self._hash.hexdigest()}, not {blob.sha256}")
+            descriptor = self._verify()
             with storage_errors():
                 publish(descriptor, self._path, target)
 
@@ -98,6 +96,17 @@ class PartialUpload:
         while chunk := os.pread(descriptor, CHUNK_BYTES, self.committed):
             self._hash.update(chunk)
             self.committed += len(chunk)
+
+    def _verify(self) -> int:
+        blob = self._upload.blob
+        descriptor = self._open_descriptor()
+        if self.committed != blob.size_bytes:
+            self._drop()
+            raise _mismatch(f"has {self.committed} bytes, not {blob.size_bytes}")
+        if self._hash.hexdigest() != blob.sha256:
+            self._drop()
+            raise _mismatch(f"has the sha256 {self._hash.hexdigest()}, not {blob.sha256}")
+        return descriptor
 
     def _open_descriptor(self) -> int:
         if self._descriptor is None:

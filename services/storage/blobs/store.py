@@ -42,6 +42,14 @@ class BlobWriter(Protocol):
         """
         ...
 
+    async def verify(self) -> None:
+        """Verify size and sha256.
+
+        Raises:
+            InvalidInput: Either differs, and the partial upload was dropped.
+        """
+        ...
+
     async def finish(self) -> None:
         """Verify size and sha256 and make the blob readable, durably.
 

@@ -22,10 +22,11 @@ transitions = sa.Table(
     sa.Column("from_state", sa.String(32), nullable=False),
     sa.Column("to_state", sa.String(32), nullable=False),
     sa.Column("reason", sa.String(256), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False, server_default=""),
     sa.Index("ix_transitions_run", "project", "run_uid", "id"),
 )
-"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself. The run's row
-records its creation as QUEUED.
+"""Every change of state of a run or stage, with the actor that caused it; ``stage_id`` is empty for
+the run itself. The run's row records its creation as QUEUED, and its creator.
 """
 
 _INSERT = transitions.insert()
@@ -36,6 +37,7 @@ _OF_RUN = (
         transitions.c.from_state,
         transitions.c.to_state,
         transitions.c.reason,
+        transitions.c.actor,
     )
     .where(
         transitions.c.project == sa.bindparam("project"),
@@ -55,7 +57,9 @@ class Change:
     to_state: str
 
 
-async def record(conn: AsyncConnection, run: Run, changes: Sequence[Change], reason: str) -> None:
+async def record(
+    conn: AsyncConnection, run: Run, changes: Sequence[Change], reason: str, actor: str
+) -> None:
     """Add changes to a run's history."""
     now = utc_now()
     rows = [
@@ -67,6 +71,7 @@ async def record(conn: AsyncConnection, run: Run, changes: Sequence[Change], rea
             "from_state": str(change.from_state),
             "to_state": str(change.to_state),
             "reason": reason[:256],
+            "actor": actor,
         }
         for change in changes
     ]
@@ -80,4 +85,5 @@ async def list_for_run(conn: AsyncConnection, run: Run) -> list[Transition]:
     if changes and not changes[0].from_state:
         # Earlier releases stored the creation, too.
         return changes
-    return [Transition(run.create_time, "", "", RunState.QUEUED, "created"), *changes]
+    created = Transition(run.create_time, "", "", RunState.QUEUED, "created", run.creator)
+    return [created, *changes]

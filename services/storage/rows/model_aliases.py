@@ -48,11 +48,14 @@ async def find(conn: AsyncConnection, project: str, model_id: str, alias: str) -
 
 async def move(
     conn: AsyncConnection, project: str, model_id: str, alias: str, version: int
-) -> None:
-    """Point an alias to a version, or remove it with version 0; the history keeps the move."""
+) -> bool:
+    """Point an alias to a version, or remove it with version 0; the history keeps the move.
+
+    Returns whether the alias referred to another version before.
+    """
     before = await find(conn, project, model_id, alias)
     if before == version:
-        return
+        return False
     key = {"project": project, "model_id": model_id, "alias": alias}
     if version:
         await upsert(conn, model_aliases, [{**key, "version": version}], _KEY)
@@ -61,6 +64,7 @@ async def move(
         await conn.execute(sa.delete(model_aliases).where(*named))
     change = {**key, "from_version": before, "to_version": version, "time": utc_now()}
     await conn.execute(model_alias_moves.insert(), change)
+    return True
 
 
 async def by_model(

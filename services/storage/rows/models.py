@@ -48,8 +48,11 @@ async def add(
     description: str,
     architecture: str,
     artifact: Artifact,
-) -> Model:
+) -> tuple[Model, bool]:
     """Store an imported model; the same id with the same files returns the existing model.
+
+    Returns:
+        The model, and whether it is new.
 
     Raises:
         AlreadyExists: The id has other files (MODEL_EXISTS).
@@ -60,13 +63,13 @@ async def add(
         number = await next_version(conn, project, model_id)
         row = _row(project, model_id, number, description, architecture, artifact)
         await conn.execute(models.insert(), row)
-        return await get(conn, project, model_id, number)
+        return await get(conn, project, model_id, number), True
     model = await get(conn, project, model_id, live[0])
     if model.artifact.listing.digest != artifact.listing.digest:
         raise AlreadyExists(
             "MODEL_EXISTS", f"{model.name} exists with other files: choose another id"
         )
-    return model
+    return model, False
 
 
 async def add_version(

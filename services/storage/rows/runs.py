@@ -207,6 +207,7 @@ async def move(
     run: Run,
     to: RunState,
     reason: str,
+    actor: str,
     after: history.Change | None = None,
     **columns: Any,
 ) -> Run:
@@ -229,7 +230,7 @@ async def move(
         raise RuntimeError(f"run {run.uid} cannot go from {run.state} to {to}")
     if run.spec.get("labels"):
         await conn.execute(_UPDATE_LABELS, {"of_uid": run.uid, "state": to})
-    await history.record(conn, run, changes, reason)
+    await history.record(conn, run, changes, reason, actor)
     return replace(run, **changed)
 
 
@@ -240,9 +241,11 @@ async def touch(conn: AsyncConnection, run: Run) -> Run:
     return replace(run, **changed)
 
 
-async def record_stage(conn: AsyncConnection, run: Run, change: history.Change, reason: str) -> Run:
+async def record_stage(
+    conn: AsyncConnection, run: Run, change: history.Change, reason: str, actor: str
+) -> Run:
     """Add a stage's change to the run's history and increment the run's revision."""
-    await history.record(conn, run, [change], reason)
+    await history.record(conn, run, [change], reason, actor)
     return await touch(conn, run)
 
 

@@ -20,11 +20,12 @@ from services.storage.rows import (
     versions,
     workers,
 )
-from services.storage.rows.access import certificates, projects, quotas, tokens
+from services.storage.rows.access import audit, certificates, projects, quotas, tokens
 
 __all__ = [
     "artifacts",
     "attempts",
+    "audit",
     "baselines",
     "certificates",
     "evaluations",

@@ -76,12 +76,16 @@ class VersionTable(Generic[AnyVersion]):
         header: VersionHeader,
         lines: Lines,
         files: Listing,
-    ) -> AnyVersion:
-        """Store the next version and its artifact, unless the newest has the same content."""
+    ) -> tuple[AnyVersion, bool]:
+        """Store the next version and its artifact, unless the newest has the same content.
+
+        Returns:
+            The version, and whether it is new.
+        """
         await advisory_lock(conn, f"{self.table.name}:{project}:{header.id}")
         newest = await self._find_version(conn, project, header.id, None)
         if newest is not None and newest.lines.sha256 == lines.sha256:
-            return newest
+            return newest, False
         artifact = await artifacts.record(conn, project, files, ArtifactKind.DATASET)
         row = {
             "project": project,
@@ -97,7 +101,7 @@ class VersionTable(Generic[AnyVersion]):
             **self._extra_row(header),
         }
         await conn.execute(self.table.insert().values(row))
-        return self._version(row)
+        return self._version(row), True
 
     async def get(
         self, conn: AsyncConnection, project: str, reference: VersionReference

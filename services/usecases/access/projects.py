@@ -9,6 +9,7 @@ from services.domain.pages import take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.project import Project, project_name
 from services.storage.engine.columns import utc_now
+from services.storage.rows.access import audit
 from services.storage.rows.access import projects as store
 from services.usecases.context import Context
 
@@ -16,7 +17,9 @@ DEFAULT_PAGE = 100
 """Default page size."""
 
 
-async def create_project(context: Context, project_id: str, description: str) -> Project:
+async def create_project(
+    context: Context, caller: Caller, project_id: str, description: str
+) -> Project:
     """Store a project; the same id and description return the existing one.
 
     Raises:
@@ -32,6 +35,7 @@ async def create_project(context: Context, project_id: str, description: str) ->
     project = Project(project_id, description, utc_now())
     async with context.database.write() as conn:
         if await store.add(conn, project):
+            await audit.record(conn, caller, project.name, project=project_id)
             return project
         earlier = await store.find(conn, project_id)
     if earlier is None or earlier.description != description:
@@ -90,4 +94,5 @@ async def delete_project(context: Context, caller: Caller, project_id: str) -> N
                 f"{project_name(project_id)} has {', '.join(content)}: only an empty project can "
                 "be deleted; revoke its tokens to close it",
             )
-        await store.mark_deleted(conn, project_id)
+        if await store.mark_deleted(conn, project_id):
+            await audit.record(conn, caller, project_name(project_id), project=project_id)

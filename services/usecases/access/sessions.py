@@ -6,7 +6,7 @@ import hmac
 from dataclasses import replace
 from datetime import timedelta
 
-from services.domain.caller import Identity
+from services.domain.caller import Caller, Identity
 from services.domain.errors import (
     FailedPrecondition,
     NotFound,
@@ -16,6 +16,7 @@ from services.domain.errors import (
 from services.domain.scope import Scope
 from services.domain.token import ALL_PROJECTS, Token, digest, id_of, invalid_token, new_text
 from services.storage.engine.columns import utc_now
+from services.storage.rows.access import audit
 from services.storage.rows.access import tokens as store
 from services.usecases.context import Context
 
@@ -29,11 +30,14 @@ KEPT = timedelta(days=7)
 """Time for which the row of a session is kept after its expiry."""
 
 
-async def create_session(context: Context, identity: Identity, nonce: str) -> tuple[Token, str]:
+async def create_session(
+    context: Context, caller: Caller, identity: Identity, nonce: str
+) -> tuple[Token, str]:
     """Store a session with the rights of an identity; return it with its text, which is not stored.
 
     Args:
         context: Context of use cases.
+        caller: Who calls.
         identity: Holder of the credential that the session stands for.
         nonce: Nonce of the login that the credential must be from; empty for none.
 
@@ -79,14 +83,18 @@ async def create_session(context: Context, identity: Identity, nonce: str) -> tu
                 session = replace(session, expire_time=min(now + LIFETIME, parent.expire_time))
         await store.add(conn, session)
         await store.delete_oldest_sessions(conn, session.subject, MAX_SESSIONS)
+        await audit.record(conn, caller, f"sessions/{session.token_id}", project=ALL_PROJECTS)
     return session, text
 
 
-async def end_session(context: Context, identity: Identity, session_id: str) -> Token:
+async def end_session(
+    context: Context, caller: Caller, identity: Identity, session_id: str
+) -> Token:
     """End a session for good; repeating it changes nothing.
 
     Args:
         context: Context of use cases.
+        caller: Who calls.
         identity: Holder of the credential of the call.
         session_id: Session to end; empty for the one that is the credential.
 
@@ -106,7 +114,8 @@ async def end_session(context: Context, identity: Identity, session_id: str) -> 
             raise NotFound(
                 "SESSION_NOT_FOUND", f"sessions/{chosen} does not exist, or it is another's"
             )
-        await store.revoke(conn, chosen, utc_now())
+        if await store.revoke(conn, chosen, utc_now()):
+            await audit.record(conn, caller, f"sessions/{chosen}", project=ALL_PROJECTS)
         return (await store.find(conn, [chosen]))[chosen]
 
 

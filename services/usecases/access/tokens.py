@@ -15,7 +15,7 @@ from services.domain.scope import IN_ALL, Role, Scope
 from services.domain.token import ALL_PROJECTS, Token, digest, id_of, new_text
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database
-from services.storage.rows.access import projects
+from services.storage.rows.access import audit, projects
 from services.storage.rows.access import tokens as store
 from services.usecases.context import Context
 from tailrace.formats.limits import MAX_POOLS
@@ -96,10 +96,12 @@ async def create_token(context: Context, caller: Caller, new: NewToken) -> tuple
             )
         if project != caller.project:
             raise unknown_project(project)
-    return await store_token(context.database, new, project)
+    return await store_token(context.database, caller, new, project)
 
 
-async def store_token(database: Database, new: NewToken, project: str) -> tuple[Token, str]:
+async def store_token(
+    database: Database, caller: Caller, new: NewToken, project: str
+) -> tuple[Token, str]:
     """Store a token for a project or :data:`ALL_PROJECTS`; return it with its text.
 
     Raises:
@@ -125,6 +127,7 @@ async def store_token(database: Database, new: NewToken, project: str) -> tuple[
         if project != ALL_PROJECTS and not await projects.exists(conn, project):
             raise unknown_project(project)
         await store.add(conn, token)
+        await audit.record(conn, caller, token.name, project=project)
     return token, text
 
 
@@ -167,7 +170,8 @@ async def revoke_token(context: Context, caller: Caller, token_id: str) -> Token
     async with context.database.write() as conn:
         token = (await store.find(conn, [token_id])).get(token_id)
         if token is not None and project in (None, token.project):
-            await store.revoke(conn, token_id, utc_now())
+            if await store.revoke(conn, token_id, utc_now()):
+                await audit.record(conn, caller, token.name, project=token.project)
             return (await store.find(conn, [token_id]))[token_id]
     raise NotFound(
         "TOKEN_NOT_FOUND", f"tokens/{token_id} does not exist; `tailrace tokens list` shows all"

@@ -19,6 +19,7 @@ from services.domain.pagination import decode_page_token, encode_page_token, pag
 from services.storage.blobs.store import CHUNK_BYTES, UploadStatus
 from services.storage.rows import artifacts as store
 from services.storage.rows import runs
+from services.storage.rows.access import audit
 from services.usecases.context import Context
 from services.usecases.quotas.content import check_upload, count_upload
 from tailrace.formats.listing import FileEntry
@@ -93,6 +94,8 @@ async def write(
                 )
             await writer.write(chunk.data)
             if chunk.finish:
+                await writer.verify()
+                await _record_upload(context, caller, upload)
                 await writer.finish()
                 break
         return writer.committed
@@ -198,6 +201,17 @@ async def list_for_run(
 async def sweep_uploads(context: Context) -> int:
     """Remove abandoned uploads and return their number."""
     return await context.blobs.drop_stale_uploads(context.settings.upload_expiry_seconds)
+
+
+async def _record_upload(context: Context, caller: Caller, upload: UploadName) -> None:
+    """Record a client's upload before its bytes become readable.
+
+    Files are not part of a transaction: after a crash in between, the event is there, and the
+    client uploads again. Workers upload under a lease, which names them.
+    """
+    if not caller.is_worker:
+        async with context.database.write() as conn:
+            await audit.record(conn, caller, f"blobs/{upload.blob.sha256}")
 
 
 def _upload_name(context: Context, name: str) -> UploadName:

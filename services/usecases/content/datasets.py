@@ -21,6 +21,7 @@ from services.domain.content.dataset import (
 )
 from services.domain.content.version import Lines
 from services.domain.errors import NotFound
+from services.storage.rows.access import audit
 from services.storage.rows.versions import DATASETS
 from services.usecases.content.line_import import LineKind, check_lines, put, scan
 from services.usecases.content.versions import Versions
@@ -124,4 +125,7 @@ async def _store(
     )
     async with context.database.write() as conn:
         await check_listings(conn, context, caller.project, [listing])
-        return await DATASETS.add(conn, caller.project, header, lines, listing)
+        version, is_new = await DATASETS.add(conn, caller.project, header, lines, listing)
+        if is_new:
+            await audit.record(conn, caller, version.name)
+    return version

@@ -8,6 +8,7 @@ from pathlib import Path
 from services.domain.caller import Caller
 from services.domain.content.artifact import Listing
 from services.domain.content.eval_set import EVAL_SET_FILE, EvalSet, EvalSetHeader, EvalSetReference
+from services.storage.rows.access import audit
 from services.storage.rows.versions import EVAL_SETS
 from services.usecases.content.line_import import LineKind, check_lines, put
 from services.usecases.content.versions import Versions
@@ -44,4 +45,7 @@ async def import_lines(
         listing = Listing.of([await put(blobs, EVAL_SET_FILE, file)])
     async with context.database.write() as conn:
         await check_listings(conn, context, caller.project, [listing])
-        return await EVAL_SETS.add(conn, caller.project, header, lines, listing)
+        version, is_new = await EVAL_SETS.add(conn, caller.project, header, lines, listing)
+        if is_new:
+            await audit.record(conn, caller, version.name)
+    return version

@@ -15,6 +15,7 @@ from services.domain.content.model import ModelReference
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.storage.rows import model_aliases, run_sources
 from services.storage.rows import models as store
+from services.storage.rows.access import audit
 from services.usecases.content.model_uses import models_of_source, named_models
 from services.usecases.content.models import pinned_version
 from services.usecases.context import Context
@@ -55,6 +56,7 @@ async def delete(context: Context, caller: Caller, name: str, *, allow_missing: 
         for alias in aliases:
             await model_aliases.move(conn, project, model_id, alias.partition("@")[2], 0)
         await store.mark_deleted(conn, project, model_id, versions)
+        await audit.record(conn, caller, name)
 
 
 async def _aliases(

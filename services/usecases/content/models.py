@@ -21,6 +21,7 @@ from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.read_cache import once_per_database
 from services.storage.rows import artifacts, model_aliases
 from services.storage.rows import models as store
+from services.storage.rows.access import audit
 from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
 from services.usecases.quotas.content import check_listings
@@ -73,7 +74,12 @@ async def import_folder(
     async with context.database.write() as conn:
         await check_listings(conn, context, caller.project, [listing])
         artifact = await artifacts.record(conn, caller.project, listing, ArtifactKind.MODEL)
-        return await store.add(conn, caller.project, model_id, description, config_class, artifact)
+        model, is_new = await store.add(
+            conn, caller.project, model_id, description, config_class, artifact
+        )
+        if is_new:
+            await audit.record(conn, caller, model.versioned_name)
+    return model
 
 
 async def get(context: Context, caller: Caller, name: str) -> Model:

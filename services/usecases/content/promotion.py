@@ -20,6 +20,7 @@ from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.columns import utc_now
 from services.storage.rows import model_aliases, runs, stages
 from services.storage.rows import models as store
+from services.storage.rows.access import audit
 from services.usecases.content.models import pinned
 from services.usecases.context import Context
 from services.usecases.runs.model_source import SourceRun, find_source, run_model
@@ -95,6 +96,7 @@ async def promote(context: Context, caller: Caller, command: Promotion) -> Model
             run_uid=run.uid,
             force_reason=command.reason if command.force else "",
         )
+        await audit.record(conn, caller, model.versioned_name)
         return await store.add_version(conn, caller.project, model)
 
 
@@ -114,7 +116,8 @@ async def set_alias(context: Context, caller: Caller, name: str, alias: str, ver
     async with context.database.write() as conn:
         await store.lock(conn, caller.project, reference.model_id)
         model = await store.get(conn, caller.project, reference.model_id, version or None)
-        await model_aliases.move(conn, caller.project, reference.model_id, alias, version)
+        if await model_aliases.move(conn, caller.project, reference.model_id, alias, version):
+            await audit.record(conn, caller, f"models/{reference.model_id}@{alias}")
     return model
 
 

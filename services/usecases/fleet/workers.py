@@ -13,10 +13,12 @@ from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.pages import take_fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import Run, run_name
+from services.domain.token import ALL_PROJECTS
 from services.domain.worker import Worker, WorkerState, worker_name
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, outbox, runs, workers
+from services.storage.rows.access import audit
 from services.usecases.context import Context
 
 OTHER_PROJECT = "projects/-"
@@ -96,7 +98,7 @@ async def undrain_worker(context: Context, caller: Caller, worker_id: str) -> Wo
     return view
 
 
-async def forget_worker(context: Context, worker_id: str) -> None:
+async def forget_worker(context: Context, caller: Caller, worker_id: str) -> None:
     """Remove a worker that is offline.
 
     Raises:
@@ -111,6 +113,7 @@ async def forget_worker(context: Context, worker_id: str) -> None:
                 f"{worker_name(worker_id)} is {worker.state}: only a worker that is OFFLINE can be "
                 "forgotten; drain it or stop it first",
             )
+        await audit.record(conn, caller, worker_name(worker_id), project=ALL_PROJECTS)
 
 
 async def _set_drained(
@@ -119,6 +122,7 @@ async def _set_drained(
     async with context.database.write() as conn:
         if (await _require_worker(conn, worker_id)).drained is not drained:
             await workers.set_drained(conn, worker_id, drained=drained)
+            await audit.record(conn, caller, worker_name(worker_id), project=ALL_PROJECTS)
         return await _view(conn, caller, worker_id)
 
 

@@ -13,7 +13,7 @@ from services.domain.quota import MAX_LIMIT, Quota
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import runs
-from services.storage.rows.access import projects
+from services.storage.rows.access import audit, projects
 from services.storage.rows.access import quotas as store
 from services.usecases.context import Context
 from tailrace.formats.schema import Violation
@@ -79,6 +79,7 @@ async def set_quotas(
     async with context.database.write() as conn:
         await _require_project(conn, caller, project)
         await store.write(conn, project, limits, reset, utc_now())
+        await audit.record(conn, caller, f"projects/{project}/quotas", project=project)
         stored = (await store.read(conn, project)).get(project, {})
         states = await _states(conn, context, project, stored)
     context.limits.replace_project(project, stored)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.audit import change_of
 from services.domain.caller import Caller
 from services.domain.errors import AlreadyExists, DomainError, Unavailable
 from services.domain.run import (
@@ -24,6 +25,7 @@ from services.runtime.relay_queue import HOLD
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox, requests, run_sources, runs, stages
+from services.storage.rows.access import audit
 from services.usecases.content import model_uses
 from services.usecases.context import Context
 from services.usecases.quotas.runs import check_unfinished, lock_projects, place_wait
@@ -147,6 +149,10 @@ async def _store(
     await run_sources.add_all(
         conn, {plan.run.uid: plan.source_uid for plan in plans.values() if plan.source_uid}
     )
+    now = utc_now()
+    await audit.add_all(
+        conn, [change_of(new_run.caller, plan.run.name, now) for new_run, plan in plans.items()]
+    )
     views, queued = await _start(conn, context, plans)
     created = {
         new_run.request_key: requests.Request(new_run.digest, plan.run.uid)
@@ -204,15 +210,17 @@ async def _plan(conn: AsyncConnection, context: Context, new_run: NewRun) -> Pla
     run, planned = await plan_run(conn, context, new_run, lock=True)
     await check_unfinished(conn, context, new_run.project, new_run.spec.labels)
     first, *later = planned
+    actor = new_run.caller.subject
     source = run_model(run.resolved_spec)
     source_uid = RunModel.parse(source, FIELD).run_id if source else ""
     if first.state is StageState.PENDING:
-        return PlannedRun(run, planned, source_uid, waits=True)
-    pending = PlannedRun(run, [_pending(first), *later], source_uid)
+        return PlannedRun(run, planned, actor, source_uid, waits=True)
+    pending = PlannedRun(run, [_pending(first), *later], actor, source_uid)
     key = await stage_key(conn, pending, first)
     if await find_result(conn, context.blobs.of(run.project), run, key) is not None:
         return pending
-    return PlannedRun(run, [dataclasses.replace(first, cache_key=key), *later], source_uid)
+    first = dataclasses.replace(first, cache_key=key)
+    return PlannedRun(run, [first, *later], actor, source_uid)
 
 
 def _pending(first: Stage) -> Stage:

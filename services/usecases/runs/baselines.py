@@ -13,6 +13,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.engine.locks import advisory_lock
 from services.storage.rows import baselines as store
 from services.storage.rows import runs
+from services.storage.rows.access import audit
 from services.usecases.context import Context
 
 DEFAULT_PAGE = 100
@@ -45,6 +46,7 @@ async def set_baseline(
         create_time = now if earlier is None else earlier.create_time
         baseline = Baseline(baseline_id, run.uid, run.run_id, description, create_time, now)
         await store.put(conn, caller.project, baseline)
+        await audit.record(conn, caller, f"baselines/{baseline_id}")
     return baseline
 
 
@@ -74,3 +76,4 @@ async def delete_baseline(context: Context, caller: Caller, baseline_id: str) ->
     async with context.database.write() as conn:
         if not await store.remove(conn, caller.project, baseline_id):
             raise NotFound("BASELINE_NOT_FOUND", f"baselines/{baseline_id} does not exist")
+        await audit.record(conn, caller, f"baselines/{baseline_id}")

@@ -7,6 +7,7 @@ from services.domain.errors import FailedPrecondition
 from services.domain.run import RunState
 from services.domain.stage import StageState
 from services.runtime.wakeups import OUTBOX
+from services.storage.rows.access import audit
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import end_cancelled, lock_named_run, move_run
 from services.usecases.runs.view import RunView, view
@@ -21,7 +22,7 @@ async def cancel_run(context: Context, caller: Caller, run_id: str) -> RunView:
     Raises ``NotFound`` and ``FailedPrecondition`` (RUN_TERMINAL: SUCCEEDED or FAILED).
     """
     async with context.database.write() as conn:
-        locked_run = await lock_named_run(conn, caller.project, run_id)
+        locked_run = await lock_named_run(conn, caller, run_id)
         run = locked_run.run
         if run.state in (RunState.SUCCEEDED, RunState.FAILED):
             raise FailedPrecondition(
@@ -32,7 +33,8 @@ async def cancel_run(context: Context, caller: Caller, run_id: str) -> RunView:
                 locked_run = await move_run(conn, locked_run, RunState.CANCELLING, _REASON)
             else:
                 locked_run = await end_cancelled(conn, locked_run, _REASON)
-        waiting = await settle_waiting(conn, context, locked_run.run)
+            await audit.record(conn, caller, run.name)
+        waiting = await settle_waiting(conn, context, locked_run)
         cancelled = await view(conn, context, locked_run.run)
     context.wakeups.wake(OUTBOX, run.uid, *waiting)
     return cancelled

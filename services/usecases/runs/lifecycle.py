@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.caller import Caller, worker_subject
 from services.domain.errors import LeaseLost
 from services.domain.lease import parse_token
 from services.domain.run import RUN_TERMINAL, Run, RunState
@@ -46,6 +47,9 @@ class LockedRun:
 
     run: Run
     stages: list[Stage]
+    actor: str
+    """Who changes the run in this transaction, for its history: a caller's subject, ``worker:ID``,
+    or :data:`~services.domain.audit.CONTROL_PLANE`."""
 
     def stage(self, stage_id: str) -> Stage | None:
         """Return the stage with this id, if there is one."""
@@ -54,7 +58,7 @@ class LockedRun:
     def with_stage(self, moved: Stage, run: Run) -> LockedRun:
         """Return the locked run with its changed run and stage."""
         stages = [moved if stage.stage_id == moved.stage_id else stage for stage in self.stages]
-        return LockedRun(run, stages)
+        return replace(self, run=run, stages=stages)
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,16 @@ class OpenLease:
             raise LeaseLost
 
 
-async def lock_run(conn: AsyncConnection, run_uid: str) -> LockedRun | None:
-    """Lock a run and its stages; return ``None`` if it does not exist."""
+async def lock_run(conn: AsyncConnection, run_uid: str, actor: str) -> LockedRun | None:
+    """Lock a run and its stages for ``actor``; return ``None`` if it does not exist."""
     run_with_stages = await runs_with_stages.lock(conn, run_uid)
-    return None if run_with_stages is None else LockedRun(*run_with_stages)
+    return None if run_with_stages is None else LockedRun(*run_with_stages, actor)
 
 
-async def lock_named_run(conn: AsyncConnection, project: str, run_id: str) -> LockedRun:
-    """Lock the run that an id or a uid names, and its stages. Raises ``NotFound``."""
-    run = await runs.get(conn, project, run_id)
-    locked_run = await lock_run(conn, run.uid)
+async def lock_named_run(conn: AsyncConnection, caller: Caller, run_id: str) -> LockedRun:
+    """Lock the run of the caller that an id or a uid names, and its stages. Raises ``NotFound``."""
+    run = await runs.get(conn, caller.project, run_id)
+    locked_run = await lock_run(conn, run.uid, caller.subject)
     if locked_run is None:
         raise RuntimeError(f"run {run.uid} vanished")
     return locked_run
@@ -91,7 +95,9 @@ async def lock_run_for(
 ) -> tuple[Worker | None, LockedRun | None]:
     """Lock a run and its stages; also return the worker of the call, if it is registered."""
     worker, run_with_stages = await runs_with_stages.lock_for_worker(conn, run_uid, worker_id)
-    return worker, None if run_with_stages is None else LockedRun(*run_with_stages)
+    if run_with_stages is None:
+        return worker, None
+    return worker, LockedRun(*run_with_stages, worker_subject(worker_id))
 
 
 async def open_lease(conn: AsyncConnection, token: str) -> OpenLease:
@@ -103,12 +109,15 @@ async def open_lease(conn: AsyncConnection, token: str) -> OpenLease:
         LeaseLost: The token was never valid for the attempt.
     """
     lease = parse_token(token)
-    locked_run = None if lease is None else await lock_run(conn, lease.task_id.run_uid)
-    if lease is None or locked_run is None:
+    if lease is None:
         raise LeaseLost
+    run_with_stages = await runs_with_stages.lock(conn, lease.task_id.run_uid)
     attempt = await attempts.get(conn, lease.task_id)
+    if run_with_stages is None or attempt is None or not lease.matches(attempt.lease_digest):
+        raise LeaseLost
+    locked_run = LockedRun(*run_with_stages, worker_subject(attempt.worker_id))
     stage = locked_run.stage(lease.task_id.stage)
-    if attempt is None or stage is None or not lease.matches(attempt.lease_digest):
+    if stage is None:
         raise LeaseLost
     return OpenLease(locked_run, stage, attempt)
 
@@ -146,7 +155,7 @@ async def move_stage(
     moved = await stages.move(conn, stage, to, **columns)
     change = history.Change(stage.stage_id, stage.state, to)
     return locked_run.with_stage(
-        moved, await runs.record_stage(conn, locked_run.run, change, reason)
+        moved, await runs.record_stage(conn, locked_run.run, change, reason, locked_run.actor)
     )
 
 
@@ -161,7 +170,13 @@ async def begin_stage(
     change = history.Change(stage.stage_id, stage.state, StageState.RUNNING)
     start_time = locked_run.run.start_time or now
     run = await runs.move(
-        conn, locked_run.run, RunState.RUNNING, reason, after=change, start_time=start_time
+        conn,
+        locked_run.run,
+        RunState.RUNNING,
+        reason,
+        locked_run.actor,
+        after=change,
+        start_time=start_time,
     )
     return locked_run.with_stage(moved, run)
 
@@ -170,7 +185,7 @@ async def move_run(
     conn: AsyncConnection, locked_run: LockedRun, to: RunState, reason: str, **columns: Any
 ) -> LockedRun:
     """Change the run's state together with other columns."""
-    run = await runs.move(conn, locked_run.run, to, reason, **columns)
+    run = await runs.move(conn, locked_run.run, to, reason, locked_run.actor, **columns)
     if to in RUN_TERMINAL:
         await _record_figures(conn, run, locked_run.stages)
     return replace(locked_run, run=run)

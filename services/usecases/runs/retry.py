@@ -10,6 +10,7 @@ from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
 from services.runtime.wakeups import OUTBOX
 from services.storage.rows import requests, runs
+from services.storage.rows.access import audit
 from services.usecases.content.model_uses import keep_models, require_models
 from services.usecases.context import Context
 from services.usecases.quotas.runs import check_unfinished, lock_projects
@@ -55,7 +56,7 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
                 return await view(conn, context, repeated)
         await lock_projects(conn, context, [caller.project])
         source = await _lock_source(conn, caller.project, run_id)
-        locked_run = await lock_named_run(conn, caller.project, run_id)
+        locked_run = await lock_named_run(conn, caller, run_id)
         run = locked_run.run
         if run.state not in (RunState.FAILED, RunState.CANCELLED):
             raise FailedPrecondition(
@@ -64,6 +65,7 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
             )
         await check_unfinished(conn, context, run.project, run.resolved_spec.labels)
         locked_run = await _queue_again(conn, locked_run, source)
+        await audit.record(conn, caller, run.name)
         if request_id:
             request = requests.Request(digest, run.uid)
             await requests.add_request(conn, caller.project, METHOD, request_id, request)

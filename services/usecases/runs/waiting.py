@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import DomainError
-from services.domain.run import RUN_TERMINAL, Run, RunState
+from services.domain.run import RUN_TERMINAL, RunState
 from services.domain.stage import StageError, StageState, next_unfinished
 from services.storage.engine.columns import utc_now
 from services.storage.rows import run_sources
@@ -15,8 +15,10 @@ from services.usecases.runs.model_source import find_source, run_model
 from services.usecases.stages.advance import advance
 
 
-async def settle_waiting(conn: AsyncConnection, context: Context, run: Run) -> list[str]:
+async def settle_waiting(conn: AsyncConnection, context: Context, ended: LockedRun) -> list[str]:
     """Queue or fail the runs that wait for a run which this transaction has ended.
+
+    Their histories name the same actor.
 
     A transaction that creates or retries a waiting run holds a lock on its source, so that it
     either commits before the source ends, and is found here, or sees the source's last state.
@@ -25,14 +27,14 @@ async def settle_waiting(conn: AsyncConnection, context: Context, run: Run) -> l
     Returns:
         The uids of the changed runs, whose watchers must be woken after the commit.
     """
-    if run.state not in RUN_TERMINAL:
+    if ended.run.state not in RUN_TERMINAL:
         return []
     changed = []
-    for uid in await run_sources.list_queued(conn, run.uid):
-        waiting_run = await lock_run(conn, uid)
+    for uid in await run_sources.list_queued(conn, ended.run.uid):
+        waiting_run = await lock_run(conn, uid, ended.actor)
         if waiting_run is not None and _waits(waiting_run):
             settled = await _settle(conn, context, waiting_run)
-            changed += [uid, *await settle_waiting(conn, context, settled.run)]
+            changed += [uid, *await settle_waiting(conn, context, settled)]
     return changed
 
 

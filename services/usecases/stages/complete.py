@@ -100,7 +100,7 @@ async def complete_stage(context: Context, report: Completion) -> bool:
                 f"{report.last_event_sequence}: publish the rest first",
             )
         locked_run, proceed = await _complete(conn, context, lease, report, listings)
-        waiting = await settle_waiting(conn, context, locked_run.run)
+        waiting = await settle_waiting(conn, context, locked_run)
     context.wakeups.wake(OUTBOX, locked_run.run.uid, *waiting)
     return proceed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.domain.audit import CONTROL_PLANE
 from services.domain.errors import Code
 from services.domain.stage import Attempt, AttemptState, StageError, StageState
 from services.domain.worker import Worker, worker_name
@@ -28,7 +29,7 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
         retryable=True,
     )
     async with context.database.write() as conn:
-        locked_run = await lock_run(conn, seen.run_uid)
+        locked_run = await lock_run(conn, seen.run_uid, CONTROL_PLANE)
         stage = None if locked_run is None else locked_run.stage(seen.stage_id)
         if locked_run is None or stage is None:
             return False
@@ -42,7 +43,7 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
                 f"attempt {seen.number} of {stage.task_id} was running, but not its stage"
             )
         locked_run, _ = await after_failure(conn, locked_run, stage, error)
-        waiting = await settle_waiting(conn, context, locked_run.run)
+        waiting = await settle_waiting(conn, context, locked_run)
     context.celery_events.attempt_failed(
         TaskId(seen.run_uid, seen.stage_id, seen.number),
         stage.kind,

@@ -44,7 +44,7 @@ async def fail_stage(context: Context, token: str, error: StageError) -> bool:
         )
         if not ended:
             raise RuntimeError(f"attempt {lease.stage.task_id} ended under the lock")
-        waiting = await settle_waiting(conn, context, locked_run.run)
+        waiting = await settle_waiting(conn, context, locked_run)
     context.wakeups.wake(OUTBOX, locked_run.run.uid, *waiting)
     return will_retry
 
@@ -75,5 +75,5 @@ async def release_stage(context: Context, token: str, reason: str) -> None:
             )
         if not await attempts.end(conn, lease.attempt, state, end_time=utc_now()):
             raise RuntimeError(f"attempt {stage.task_id} ended under the lock")
-        waiting = await settle_waiting(conn, context, locked_run.run)
+        waiting = await settle_waiting(conn, context, locked_run)
     context.wakeups.wake(OUTBOX, locked_run.run.uid, *waiting)

@@ -142,6 +142,8 @@ def print_run(run: run_pb2.Run) -> None:
             ("created", output.moment(run.create_time)),
             ("started", output.moment(run.start_time)),
             ("ended", output.moment(run.end_time)),
+            ("created by", run.history[0].actor if run.history else ""),
+            ("cancelled by", _canceller(run)),
         ]
     )
     if run.stages:
@@ -150,6 +152,25 @@ def print_run(run: run_pb2.Run) -> None:
     print_result(run)
     if run.HasField("error"):
         print_error(run.error)
+
+
+def _canceller(run: run_pb2.Run) -> str:
+    """Return who cancelled a run that is CANCELLING or CANCELLED."""
+    cancelling, cancelled = (
+        run_pb2.RunState.Name(state)
+        for state in (run_pb2.RUN_STATE_CANCELLING, run_pb2.RUN_STATE_CANCELLED)
+    )
+    if run_pb2.RunState.Name(run.state) not in (cancelling, cancelled):
+        return ""
+    # A worker ends what somebody has asked to cancel: the first of two changes counts.
+    requests = [
+        change.actor
+        for change in run.history
+        if not change.stage
+        and change.to_state in (cancelling, cancelled)
+        and change.from_state != cancelling
+    ]
+    return requests[-1] if requests else ""
 
 
 def print_result(run: run_pb2.Run) -> None:

@@ -55,6 +55,33 @@ CREATE TABLE attempts (
 )
 CREATE INDEX ix_attempts_running ON attempts (project, worker_id) WHERE state = 'RUNNING'
 
+CREATE TABLE audit_chain (
+  name VARCHAR(8) NOT NULL,
+  sequence INTEGER NOT NULL,
+  hash VARCHAR(64) NOT NULL,
+  CONSTRAINT pk_audit_chain PRIMARY KEY (name)
+)
+
+CREATE TABLE audit_events (
+  id INTEGER NOT NULL,
+  time DATETIME NOT NULL,
+  project TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  method TEXT NOT NULL,
+  resource TEXT NOT NULL,
+  peer TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  suppressed INTEGER NOT NULL,
+  sequence INTEGER,
+  hash VARCHAR(64) NOT NULL,
+  CONSTRAINT pk_audit_events PRIMARY KEY (id)
+)
+CREATE INDEX ix_audit_events_project ON audit_events (project, id)
+CREATE INDEX ix_audit_events_unchained ON audit_events (id) WHERE sequence IS NULL
+CREATE UNIQUE INDEX ix_audit_events_sequence ON audit_events (sequence) WHERE sequence IS NOT NULL
+
 CREATE TABLE baselines (
   project VARCHAR(63) NOT NULL,
   baseline_id VARCHAR(63) NOT NULL,
@@ -343,6 +370,7 @@ CREATE TABLE transitions (
   from_state VARCHAR(32) NOT NULL,
   to_state VARCHAR(32) NOT NULL,
   reason VARCHAR(256) NOT NULL,
+  actor TEXT DEFAULT '' NOT NULL,
   CONSTRAINT pk_transitions PRIMARY KEY (id),
   CONSTRAINT fk_transitions_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid)
 )

@@ -331,7 +331,7 @@ class Neighbours:
 
     async def _fill(self) -> None:
         for project in (OURS, THEIRS):
-            await create_project(self.context, project, "")
+            await create_project(self.context, Caller(), project, "")
         self.text = await self._token(OURS, Role.OWNER)
         theirs = await self._token(THEIRS, Role.OWNER)
         self.real["token"] = theirs.split("_")[1]
@@ -345,7 +345,7 @@ class Neighbours:
 
     async def _token(self, project: str, role: Role) -> str:
         new = NewToken(project=project, role=role)
-        return (await store_token(self.context.database, new, project))[1]
+        return (await store_token(self.context.database, Caller(), new, project))[1]
 
     async def _content(self, caller: Caller) -> None:
         self.real["blob"] = (await put(self.context, "b", BLOB, caller.project)).sha256
@@ -443,7 +443,7 @@ def test_ids_and_request_ids_of_another_project_are_free(neighbours: Neighbours)
 
 async def _admin(context: Context) -> str:
     new = NewToken(scopes=[Scope.ADMIN])
-    return (await store_token(context.database, new, ALL_PROJECTS))[1]
+    return (await store_token(context.database, Caller(), new, ALL_PROJECTS))[1]
 
 
 @pytest.mark.parametrize("name", sorted(LISTS))

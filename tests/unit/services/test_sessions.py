@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from services import tokens
+from services.domain.caller import Caller
 from services.domain.scope import IN_ALL, Scope
 from services.domain.token import ALL_PROJECTS, id_of
 from services.usecases.access import sessions
@@ -75,7 +76,7 @@ async def token(api: ApiClient, *scopes: Scope, expire_time: datetime | None = N
     new = NewToken(scopes=scopes, expire_time=expire_time)
     if Scope.WORKER in scopes:
         new = replace(new, worker_id="w", pools=["default"])
-    return (await store_token(api.plane.context.database, new, project))[1]
+    return (await store_token(api.plane.context.database, Caller(), new, project))[1]
 
 
 async def refusal(call: Any) -> str:

@@ -17,6 +17,7 @@ import pytest
 from google.protobuf import descriptor_pool
 
 from services import tokens
+from services.domain.caller import Caller
 from services.domain.scope import PUBLIC, RULES, WORKER_LEASED, Role, Scope
 from services.domain.token import ALL_PROJECTS, id_of
 from services.server import SERVICES
@@ -58,7 +59,8 @@ class Guarded:
     ) -> str:
         worker = {"worker_id": worker_id, "pools": pools} if Scope.WORKER in scopes else {}
         new = NewToken("of a test", role=role, scopes=scopes, expire_time=expire_time, **worker)
-        _token, text = await store_token(self.api.plane.context.database, new, project)
+        database = self.api.plane.context.database
+        _token, text = await store_token(database, Caller(), new, project)
         return text
 
     def client(self, text: str = "") -> AsyncClient:
@@ -337,7 +339,7 @@ async def test_a_token_of_a_project_knows_no_other(guarded: Guarded) -> None:
 async def test_an_owner_manages_the_tokens_of_its_project(guarded: Guarded) -> None:
     context = guarded.api.plane.context
     for project in ("vision", "speech"):
-        await create_project(context, project, "")
+        await create_project(context, Caller(), project, "")
     other = await guarded.token(Scope.READ, project="speech")
     admin = guarded.client(await guarded.token(Scope.ADMIN))
     async with admin:

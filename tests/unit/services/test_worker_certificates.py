@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from services import worker_certificates
+from services.domain.caller import Caller
 from services.domain.scope import Scope
 from services.domain.token import ALL_PROJECTS
 from services.storage.engine.columns import utc_now
@@ -70,7 +71,8 @@ class Plane:
 
     async def token(self, name: str, *pools: str) -> str:
         new = NewToken(scopes=[Scope.WORKER], worker_id=name, pools=pools)
-        _token, text = await store_token(self.plane.context.database, new, ALL_PROJECTS)
+        database = self.plane.context.database
+        _token, text = await store_token(database, Caller(), new, ALL_PROJECTS)
         return text
 
 

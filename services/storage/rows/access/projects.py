@@ -95,7 +95,8 @@ def _unfinished(table: sa.Table) -> list[Any]:
     return []
 
 
-async def mark_deleted(conn: AsyncConnection, project: str) -> None:
-    """Delete a project; its row stays."""
+async def mark_deleted(conn: AsyncConnection, project: str) -> bool:
+    """Delete a project, whose row stays; return False if it was deleted before."""
     named = sa.update(projects).where(projects.c.project_id == project, _LIVE)
-    await conn.execute(named.values(delete_time=utc_now()))
+    result = await conn.execute(named.values(delete_time=utc_now()))
+    return result.rowcount > 0

@@ -69,13 +69,17 @@ async def page(
     return [_token(row) for row in rows.mappings()]
 
 
-async def revoke(conn: AsyncConnection, token_id: str, now: datetime) -> None:
-    """Record a revocation of a token and its sessions, unless there is one."""
+async def revoke(conn: AsyncConnection, token_id: str, now: datetime) -> bool:
+    """Record a revocation of a token and its sessions, unless there is one.
+
+    Returns whether one of them was in force before.
+    """
     # A session that another transaction adds meanwhile must be seen below: that one holds the lock.
     await lock(conn, token_id)
     is_meant = (tokens.c.token_id == token_id) | (tokens.c.parent_id == token_id)
     is_valid = sa.and_(is_meant, tokens.c.revoke_time.is_(None))
-    await conn.execute(sa.update(tokens).where(is_valid).values(revoke_time=now))
+    result = await conn.execute(sa.update(tokens).where(is_valid).values(revoke_time=now))
+    return result.rowcount > 0
 
 
 async def record_use(

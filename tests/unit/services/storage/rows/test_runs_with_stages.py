@@ -29,7 +29,7 @@ async def test_a_run_that_was_waited_for_is_read_as_it_then_is(
             return await runs_with_stages.lock(conn, uid)
 
     async with database.write() as conn:
-        locked_run = await lock_run(conn, uid)
+        locked_run = await lock_run(conn, uid, "local")
         assert locked_run is not None
         waiting = asyncio.create_task(wait_for_it())
         await asyncio.wait([waiting], timeout=0.3)

@@ -58,7 +58,7 @@ async def test_a_queued_stage_says_that_its_workers_are_drained(driver: Driver) 
 async def test_a_worker_is_drained_and_undrained_while_it_is_offline(driver: Driver) -> None:
     for change in (drain_worker, undrain_worker, get_worker):
         with pytest.raises(NotFound, match="workers/w9"):
-            await change(driver.context, "w9")
+            await change(driver.context, CALLER, "w9")
     await driver.beat(ended=True)
     worker = (await drain_worker(driver.context, CALLER, "w1")).worker
     assert (worker.state, worker.drained) == (WorkerState.OFFLINE, True)
@@ -98,13 +98,14 @@ async def test_lists_leave_out_who_was_offline_for_long_until_asked(driver: Driv
 
 async def test_only_an_offline_worker_is_forgotten(driver: Driver) -> None:
     with pytest.raises(FailedPrecondition, match="workers/w1 is ONLINE"):
-        await forget_worker(driver.context, "w1")
+        await forget_worker(driver.context, CALLER, "w1")
     await drain_worker(driver.context, CALLER, "w1")
     await driver.beat(ended=True)
-    await forget_worker(driver.context, "w1")
-    for gone in (forget_worker, get_worker):
-        with pytest.raises(NotFound, match="workers/w1"):
-            await gone(driver.context, "w1")
+    await forget_worker(driver.context, CALLER, "w1")
+    with pytest.raises(NotFound, match="workers/w1"):
+        await get_worker(driver.context, CALLER, "w1")
+    with pytest.raises(NotFound, match="workers/w1"):
+        await forget_worker(driver.context, CALLER, "w1")
     # Its drain and its binding are removed with it.
     other = Driver(driver.context, "w1", hostname="elsewhere")
     await other.register()

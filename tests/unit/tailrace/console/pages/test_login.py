@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.domain.caller import DEFAULT_PROJECT
+from services.domain.caller import DEFAULT_PROJECT, Caller
 from services.domain.scope import Scope
 from services.usecases.access.tokens import NewToken, store_token
 from tests.servers.control_plane import ServedControlPlane
@@ -24,9 +24,9 @@ def guarded(
 
 
 def _token(plane: ServedControlPlane) -> str:
-    new = NewToken(description="visitor", scopes=[Scope.READ])
-    work = store_token(plane.control_plane.context.database, new, DEFAULT_PROJECT)
-    return plane.call(work)[1]
+    new = NewToken("visitor", scopes=[Scope.READ])
+    database = plane.control_plane.context.database
+    return plane.call(store_token(database, Caller(), new, DEFAULT_PROJECT))[1]
 
 
 async def test_a_visitor_logs_in_with_a_token(guarded: ServedControlPlane) -> None:
