@@ -24,12 +24,12 @@ def main(program: str) -> int:
         "--format", "json", "--progress-spinner", "off",
     ]  # fmt: skip
     try:
-        result = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return _report_unknown(f"no answer within {SECONDS:g} seconds")
-    return report(result.stdout, result.stderr)
+    return report(process.stdout, process.stderr)
 
 
 def report(output: str, errors: str) -> int:
