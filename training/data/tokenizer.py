@@ -215,13 +215,18 @@ def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def require_embedded(
-    sequences: Iterable[Sequence[int] | NDArray[np.int32]], vocabulary: int
+    sequences: Iterable[Sequence[int] | NDArray[np.int32]],
+    vocabulary: int,
+    model: str = "the model",
 ) -> None:
-    """Raise :class:`training.errors.ModelConfigError` for token ids that a model does not embed."""
+    """Raise :class:`training.errors.ModelConfigError` for token ids that a model does not embed.
+
+    ``model`` names it in the message.
+    """
     largest = max((int(np.max(tokens, initial=0)) for tokens in sequences), default=0)
     if largest >= vocabulary:
         raise ModelConfigError(
-            f"the tokenizer has token {largest}, but the model embeds {vocabulary} tokens only: "
+            f"the tokenizer has token {largest}, but {model} embeds {vocabulary} tokens only: "
             "use the model's own tokenizer, or resize its embedding"
         )
 

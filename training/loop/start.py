@@ -135,6 +135,9 @@ def prepare(
         held_out = objective.encode(split.held_out, chat, "held-out examples", scratch)
     largest = max(part.examples.largest_token for part in (encoded, held_out))
     require_embedded([[largest]], network.vocabulary)
+    if taught_by is not None:
+        name = f"train.distill.teacher {name}"
+        require_embedded([[largest]], taught_by.model.vocabulary, name)
     identity = {
         "model": to_mapping(model),
         "config": network.family.dump_config(network.config),

@@ -83,6 +83,12 @@ def encode_prompts(
             totals.tokens += len(tokens)
             writer.add(Example(np.asarray(tokens, np.int32), np.zeros(len(tokens), np.bool_)))
             items.append(eval_item)
+        if not questions:
+            raise DataError(
+                f"none of {len(records)} {what} asks anything: plain text and answers of bad "
+                f"feedback are no prompts; choose a dataset with prompts for "
+                f"train.{spec.method_key}"
+            )
         if totals.overlong:
             _refuse_or_report(totals, spec, f"{len(questions)} {what}")
         if not items:

@@ -32,16 +32,16 @@ class AnswerRows:
     """Largest number of answers whose common tokens are read once; a divisor of ``rows``."""
 
     def batch(self, prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> Batch | None:
-        """Return the rows of one step [1, B, T]; None if no rollout has an advantage.
+        """Return the rows of one step [1, B, T]; None if no rollout teaches anything.
 
         Args:
             prompts: The prompts that rollouts refer to.
             rollouts: Rollouts of the step; those without an advantage are left out.
         """
         learnt = [rollout for rollout in rollouts if rollout.advantage is not None]
-        if not learnt:
-            return None
         examples = [self._example(prompts[rollout.prompt_index], rollout) for rollout in learnt]
+        if not any(example.trained for example in examples):
+            return None
         places = self._places(rollout.prompt_index for rollout in learnt)
         batch = self.empty(max(example.inputs for example in examples))
         sampled, lengths = batch.sampled, batch.lengths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from tailrace.formats.data.rollout import Rollout
@@ -23,13 +24,20 @@ _HELD_OUT_STEP = 0
 
 
 class OnPolicyAnswers(RolloutSource):
-    """Answers without rewards; every token of them is learnt."""
+    """Answers without rewards; their tokens are learnt.
+
+    An embedding may have rows beyond its tokenizer, and the teacher's may have fewer of them: an
+    answer is learnt up to the first token that the teacher cannot read.
+    """
 
     def __init__(
         self, start: Start, spec: TrainSpec, store: RolloutStore, observer: Observer
     ) -> None:
         """Prepare the sampler; see :class:`.RolloutSource`."""
         super().__init__(start, spec, store, observer)
+        if start.teacher is None:
+            raise TypeError("a distillation on sampled answers needs its teacher")
+        self._teacher_vocabulary = start.teacher.model.vocabulary
         self._collator = Collator(spec.step_rows)
 
     def widest(self) -> Batch:
@@ -50,7 +58,7 @@ class OnPolicyAnswers(RolloutSource):
         prompts = [prompt_of(examples, index) for index in range(len(examples))]
         samples = self._sampler.sample(values, prompts, _HELD_OUT_STEP, range(1))
         return [
-            answer_example(examples[sample.prompt.index], sample.generation.tokens)
+            self._example(examples[sample.prompt.index], sample.generation.tokens)
             for sample in samples
         ]
 
@@ -62,8 +70,12 @@ class OnPolicyAnswers(RolloutSource):
         return self._collator.collate(
             [
                 [
-                    answer_example(self._prompts[rollout.prompt_index], rollout.token_ids)
+                    self._example(self._prompts[rollout.prompt_index], rollout.token_ids)
                     for rollout in rollouts
                 ]
             ]
         )
+
+    def _example(self, prompt: Example, token_ids: Sequence[int]) -> Example:
+        known_ids = takewhile(lambda token: token < self._teacher_vocabulary, token_ids)
+        return answer_example(prompt, list(known_ids))

@@ -115,7 +115,7 @@ class RolloutSource(ABC):
 
         Raises:
             StoppedError: A stop is requested.
-            TrainingError: As :meth:`_answers`.
+            TrainingError: As :meth:`_answers`, or a committed rollout is unusable.
             OSError: The rollout cannot be written.
         """
         begin = time.perf_counter()
@@ -124,10 +124,10 @@ class RolloutSource(ABC):
         if first == 0:
             self._before_first_step(values)
         step, seconds = first + 1, None
-        rollouts = self._store.read(step)
+        numbers = self._order.indices(first // self._spec.inner_steps)
+        rollouts = self._store.read(step, dict.fromkeys(numbers, self._sampling.n_samples))
         if rollouts is None:
             sampling = time.perf_counter()
-            numbers = self._order.indices(first // self._spec.inner_steps)
             prompts = [prompt_of(self._prompts, index) for index in numbers]
             rollouts = self._answers(values, prompts, step)
             seconds = time.perf_counter() - sampling

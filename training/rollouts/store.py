@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tailrace.formats import faults
@@ -29,23 +30,29 @@ class RolloutStore:
         self._observer = observer
         self._places = [folder] if committed is None else [committed, folder]
 
-    def read(self, step: int) -> list[Rollout] | None:
+    def read(self, step: int, answers: Mapping[int, int] | None = None) -> list[Rollout] | None:
         """Return the committed rollouts of a step; None if there are none.
 
+        Args:
+            step: The step.
+            answers: Number of answers to each prompt, by its index (default: any).
+
         Raises:
-            CheckpointError: The file is damaged.
+            CheckpointError: The file is damaged, or holds answers to other prompts.
         """
         for place in self._places:
             path = place / rollouts_file(step)
             if not path.is_file():
                 continue
             try:
-                return list(read_rollouts(path))
+                rollouts = list(read_rollouts(path))
             except (OSError, FormatError) as error:
-                raise CheckpointError(
-                    f"{path} cannot be read: {error}; delete it, so that its answers are sampled "
-                    "again"
-                ) from error
+                raise _unusable(path, f"cannot be read: {error}") from error
+            prompts = Counter(rollout.prompt_index for rollout in rollouts)
+            steps = {rollout.step for rollout in rollouts}
+            if steps != {step} or (answers is not None and prompts != answers):
+                raise _unusable(path, f"does not hold the answers of step {step} of this training")
+            return rollouts
         return None
 
     def commit(self, step: int, rollouts: Iterable[Rollout]) -> None:
@@ -65,6 +72,10 @@ class RolloutStore:
         _flush(self._folder)
         self._observer.rollouts(step, path)
         faults.after(Moment.ROLLOUTS)
+
+
+def _unusable(path: Path, problem: str) -> CheckpointError:
+    return CheckpointError(f"{path} {problem}; delete it, so that its answers are sampled again")
 
 
 def _flush(path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -65,3 +66,15 @@ def test_a_prompt_read_once_teaches_the_same(
     jax.tree.map(
         lambda once, apart: np.testing.assert_allclose(once, apart, rtol=1e-4, atol=2e-6), *results
     )
+
+
+def test_answers_that_are_all_masked_teach_nothing() -> None:
+    cut = [
+        Rollout(1, 0, "0", sample, "p", "t", FinishReason.LENGTH, [5, 6], [-1.0] * 2, advantage=1.0)
+        for sample in range(2)
+    ]
+    assert AnswerRows(2, mask_truncated=True).batch(PROMPTS, cut) is None
+    ended = dataclasses.replace(cut[0], finish_reason=FinishReason.EOS)
+    batch = AnswerRows(2, mask_truncated=True).batch(PROMPTS, [ended, cut[1]])
+    assert batch is not None
+    assert batch.weights.sum() == 2

@@ -9,6 +9,7 @@ import pytest
 
 from tailrace.formats.certificate import CERTIFICATES, Finding, compare, read_certificates
 from tailrace.formats.data.message import Message, Role
+from tailrace.formats.data.prediction import FinishReason
 from tailrace.formats.data.record import PromptRecord
 from tailrace.formats.data.rollout import Rollout, read_rollouts, rollouts_file
 from tailrace.formats.schema import parse
@@ -16,10 +17,13 @@ from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from tests.unit.training.conftest import Recorder
 from tests.unit.training.taught_models import save_student_and_teacher
 from training.checkpoints.checkpoint import list_checkpoints
-from training.errors import OverlongError, StoppedError
+from training.errors import ModelConfigError, OverlongError, StoppedError
+from training.loop.start import Start, prepare
 from training.objectives.distill import AGREEMENT, DIVERGENCE
 from training.observer import StopRequest
+from training.rollouts.on_policy import OnPolicyAnswers
 from training.rollouts.sampler import Sampler
+from training.rollouts.store import RolloutStore
 from training.stage.training_run import TrainingPaths, run_training
 
 STEPS = 24
@@ -162,3 +166,30 @@ def test_long_prompts_are_refused_with_the_keys_that_bound_them(
 ) -> None:
     with pytest.raises(OverlongError, match=r"lower train\.distill\.on_policy\.max_new_tokens"):
         train(tmp_path, models, Killed(), spec(max_seq_length=12))
+
+
+def taught_start(folder: Path, rows: tuple[int, int]) -> Start:
+    student, teacher = save_student_and_teacher(folder, PROMPTS, rows)
+    return prepare(ModelSpec(source="models/student@1"), spec(), PROMPTS, student, teacher=teacher)
+
+
+def test_an_answer_is_learnt_up_to_the_first_token_that_the_teacher_cannot_read(
+    tmp_path: Path,
+) -> None:
+    start = taught_start(tmp_path, (8, 0))
+    assert start.teacher is not None
+    unknown = start.teacher.model.vocabulary
+    observer = Recorder()
+    source = OnPolicyAnswers(start, spec(), RolloutStore(tmp_path, observer), observer)
+    answers = [
+        Rollout(1, 0, "p", 0, "p", "t", FinishReason.LENGTH, token_ids)
+        for token_ids in ([5, 6, unknown, 7], [unknown, 5], [5, 6, 7])
+    ]
+    batch = source._rows(answers, 1, None)
+    assert batch.tokens.max() < unknown
+    assert batch.weights[0].sum(-1)[:4].tolist() == [2, 0, 3, 0]
+
+
+def test_a_teacher_that_cannot_read_the_prompts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelConfigError, match=r"but train\.distill\.teacher models/teacher@1"):
+        taught_start(tmp_path, (0, -200))
