@@ -10,14 +10,15 @@ import pytest
 
 from tailrace.formats.certificate import CERTIFICATES, Finding, compare, read_certificates
 from tailrace.formats.data.message import Message, Role
-from tailrace.formats.data.record import PromptRecord
+from tailrace.formats.data.record import FeedbackRecord, PromptRecord
 from tailrace.formats.data.rollout import Rollout, read_rollouts, rollouts_file
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.checkpoints.checkpoint import list_checkpoints
-from training.errors import PreflightError, StoppedError, TooManyJudgeErrorsError
+from training.errors import DataError, PreflightError, StoppedError, TooManyJudgeErrorsError
 from training.judges import base
+from training.loop.start import prepare
 from training.observer import MetricPoint, Observer, StopRequest
 from training.rollouts.rewards import Rewards
 from training.rollouts.sampler import Sampler
@@ -240,3 +241,9 @@ def test_prompts_without_answers_train_a_preset_and_groups_without_spread_are_sa
     assert sampled == [range(3), range(3, 6)]
     assert {answer.sample for answer in rollouts(tmp_path, 1)} == {3, 4, 5}
     assert observer.points[0].metrics["groups_flat"] == 2
+
+
+def test_records_that_ask_nothing_are_refused_with_the_reason() -> None:
+    bad = [FeedbackRecord(f"Say {word}", word, label=False, id=word) for word in ("ab", "cd")]
+    with pytest.raises(DataError, match=r"none of 2 prompts asks anything: .* bad feedback"):
+        prepare(NANO, spec(), bad)
