@@ -54,7 +54,8 @@ class Evaluator:
 
         ``multiple`` is as in :meth:`.Collator.collate`, ``teacher`` as in :func:`.compile_steps`.
         """
-        size = spec.micro_batch_size or spec.batch_size
+        # As many rows as a step computes at a time, which divide among the devices.
+        size = spec.micro_batch_size or spec.step_rows
         self._collator, self._multiple = objective.collator(size), multiple
         self._objective = objective
         self._examples = examples

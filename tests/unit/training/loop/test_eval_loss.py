@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.distill_spec import DistillSpec, OnPolicySpec
 from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.checkpoints.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data.batches import BatchStream, Collator
@@ -82,6 +83,16 @@ def test_the_loss_does_not_depend_on_the_rows(
     assert plain == pytest.approx(np.log(320), rel=0.1)
     with pytest.raises(ValueError, match="no held-out examples"):
         evaluator(model, []).figures(params, {})
+
+
+@pytest.mark.parametrize(("micro", "rows"), [(None, 6), (3, 3)])
+def test_batches_of_answers_divide_among_the_devices_as_those_of_steps(
+    micro: int | None, rows: int, model: Model, held_out: list[Example]
+) -> None:
+    distill = DistillSpec("models/teacher@1", on_policy=OnPolicySpec(n_samples=3))
+    spec = TrainSpec(max_steps=1, batch_size=2, micro_batch_size=micro, distill=distill)
+    shapes = {batch.tokens.shape[1] for batch in evaluator(model, held_out, spec)._batches}
+    assert shapes == {rows}
 
 
 def test_the_best_checkpoint_is_kept(
