@@ -53,6 +53,8 @@ class DistillSpec:
 
     RENAMED: ClassVar[dict[str, str]] = {
         "teacher_model_name_or_path": "train.distill.teacher",
+        "n_samples": "train.distill.on_policy.n_samples",
+        "rollout_batch_size": "train.distill.on_policy.rollout_batch_size",
         "max_new_tokens": "train.distill.on_policy.max_new_tokens",
         "temperature": "train.distill.on_policy.temperature",
         "learning_rate": "train.learning_rate",
@@ -65,7 +67,8 @@ class DistillSpec:
         minimum=1,
         max_length=256,
         pattern=MODEL_REFERENCE,
-        form="an imported model 'models/NAME'; import it first: tailrace models import FOLDER",
+        form="a model 'models/NAME'; import it first: tailrace models import FOLDER, or of a run: "
+        "tailrace models promote RUN NAME",
     )
     on_policy: OnPolicySpec | None = key(
         "Learn from answers that the model samples to the dataset's prompts (default: from the "

@@ -99,6 +99,7 @@ def test_distillation_learns_from_what_fine_tuning_does_and_names_an_imported_te
     for teacher in ("distilgpt2", "runs/a", "/tmp/folder"):
         problem = complaints(distill={"teacher": teacher})["train.distill.teacher"]
         assert "tailrace models import FOLDER" in problem
+        assert "tailrace models promote RUN NAME" in problem
 
 
 def test_own_answers_are_sampled_to_prompts_of_any_kind() -> None:
@@ -123,9 +124,9 @@ def test_own_answers_do_not_take_the_keys_of_a_datasets_answers() -> None:
         "train.group_by_length",
         "train.micro_batch_size",
     }
-    assert "use train.distill.on_policy.max_new_tokens" in next(
-        iter(complaints(distill={**distill, "max_new_tokens": 4}).values())
-    )
+    for name in ("n_samples", "max_new_tokens", "rollout_batch_size"):
+        problems = complaints(distill={**distill, name: 4})
+        assert f"use train.distill.on_policy.{name}" in problems[f"train.distill.{name}"]
     assert "is not supported" in next(
         iter(complaints(distill={"teacher": "models/big", "on_policy": {"top_p": 0.9}}).values())
     )
