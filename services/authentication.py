@@ -14,7 +14,8 @@ from grpc_status import rpc_status
 
 from services.api.rpc import new_request_id, peer_address, set_caller
 from services.call_quotas import CallQuotas
-from services.domain.audit import refusal_of
+from services.domain.access.audit import refusal_of
+from services.domain.access.token import ALL_PROJECTS, id_of
 from services.domain.caller import LOCAL, Call, Caller, Identity
 from services.domain.errors import (
     DomainError,
@@ -30,7 +31,6 @@ from services.domain.scope import (
     RULES,
     Scope,
 )
-from services.domain.token import ALL_PROJECTS, id_of
 from services.error_status import status_of
 from services.interceptors import PACKAGE, Continuation
 from services.metrics import Metrics

@@ -13,10 +13,10 @@ from datetime import timedelta
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from services.domain.access.token import ALL_PROJECTS
 from services.domain.caller import Call, Caller
 from services.domain.errors import DomainError
 from services.domain.scope import Scope
-from services.domain.token import ALL_PROJECTS
 from services.settings import Settings
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database

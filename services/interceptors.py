@@ -25,14 +25,14 @@ from services.api.rpc import (
     set_caller,
 )
 from services.call_quotas import CallQuotas
-from services.domain.audit import refusal_of
+from services.domain.access.audit import refusal_of
+from services.domain.access.worker_binding import WorkerBinding
 from services.domain.caller import Call, Caller
 from services.domain.errors import Code, DomainError, PermissionDenied
 from services.domain.lease import parse_token
 from services.domain.run import run_name
 from services.domain.scope import WORKER_LEASED
 from services.domain.stage import Attempt
-from services.domain.worker_binding import WorkerBinding
 from services.error_status import internal_status, status_of
 from services.metrics import Metrics
 from services.refusals import Refusals

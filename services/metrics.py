@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.domain.audit import ChainState
+from services.domain.access.audit import ChainState
 from services.domain.errors import DomainError, QuotaExceeded, Unavailable
 from services.domain.quota import Quota
 from services.domain.run import RunState

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import structlog
 
-from services.domain.audit import AuditEvent
+from services.domain.access.audit import AuditEvent
+from services.domain.access.token import ALL_PROJECTS
 from services.domain.errors import Unavailable
-from services.domain.token import ALL_PROJECTS
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import audit
 from services.usecases.context import Context

@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import structlog
 
+from services.domain.access.token import Token, id_of, invalid_token
 from services.domain.caller import Identity
 from services.domain.errors import DomainError, Unavailable
-from services.domain.token import Token, id_of, invalid_token
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import tokens as store
 from services.usecases.context import Context

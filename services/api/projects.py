@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api.convert.project import project_to_proto
 from services.api.rpc import Rpc, current_caller
-from services.domain.project import parse_project_name
+from services.domain.access.project import parse_project_name
 from services.usecases.access import projects
 from services.usecases.context import Context
 from tailrace.v1 import project_pb2, project_pb2_grpc

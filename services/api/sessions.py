@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.api.convert.values import timestamp
 from services.api.rpc import Rpc, current_caller, current_identity
+from services.domain.access.token import Token, parse_session_name
 from services.domain.errors import FailedPrecondition
-from services.domain.token import Token, parse_session_name
 from services.oidc.configuration import OidcConfiguration
 from services.usecases.access import sessions
 from services.usecases.context import Context

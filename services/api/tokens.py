@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api.convert.token import new_token_of, token_to_proto
 from services.api.rpc import Rpc, current_caller
-from services.domain.token import parse_token_name
+from services.domain.access.token import parse_token_name
 from services.usecases.access import tokens
 from services.usecases.context import Context
 from tailrace.v1 import token_pb2, token_pb2_grpc

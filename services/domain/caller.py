@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.domain.access.worker_binding import ANY_WORKER, WorkerBinding
 from services.domain.errors import NotFound
 from services.domain.scope import CLIENT_SCOPES, Role, Scope, role_of
-from services.domain.worker_binding import ANY_WORKER, WorkerBinding
 
 DEFAULT_PROJECT = "default"
 """Project of clients that name none, and of the fleet, which serves all projects."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api.convert.values import timestamp
-from services.domain.project import Project
+from services.domain.access.project import Project
 from tailrace.v1 import project_pb2
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from services.api.convert.values import enum_from_proto, enum_to_proto, time, timestamp
+from services.domain.access.project import parse_project_name, project_name
+from services.domain.access.token import ALL_PROJECTS, Token
 from services.domain.errors import InvalidInput
-from services.domain.project import parse_project_name, project_name
 from services.domain.scope import Role, Scope
-from services.domain.token import ALL_PROJECTS, Token
 from services.domain.worker import parse_worker_name, worker_name
 from services.usecases.access.tokens import NewToken
 from tailrace.v1 import project_pb2, token_pb2

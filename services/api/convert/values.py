@@ -34,11 +34,11 @@ def plain(message: Message, field: str) -> dict[str, Any]:
             below ``field``.
     """
     try:
-        data = to_mapping(message)
+        mapping = to_mapping(message)
     except (OverflowError, ValueError) as error:
         raise InvalidInput.field(field, f"holds a time or duration out of range: {error}") from None
     infinite: list[Violation] = []
-    cleaned: dict[str, Any] = _clean(data, [field], infinite)
+    cleaned: dict[str, Any] = _clean(mapping, [field], infinite)
     if infinite:
         raise InvalidInput(infinite)
     return cleaned

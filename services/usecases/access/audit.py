@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.domain.audit import ChainState, StoredEvent, parse_audit_filter
+from services.domain.access.audit import ChainState, StoredEvent, parse_audit_filter
 from services.domain.caller import Caller
 from services.domain.errors import InvalidInput
 from services.domain.pages import take_fitting, text_size

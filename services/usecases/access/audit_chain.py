@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from services.domain.audit import chain
+from services.domain.access.audit import chain
 from services.storage.engine.columns import utc_now
 from services.storage.engine.locks import try_advisory_lock
 from services.storage.rows.access import audit

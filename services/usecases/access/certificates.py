@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from services.domain.access.token import ALL_PROJECTS
 from services.domain.caller import Caller
-from services.domain.token import ALL_PROJECTS
 from services.domain.worker import worker_name
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import audit

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from services.domain.access.project import Project, project_name
 from services.domain.caller import DEFAULT_PROJECT, Caller, unknown_project
 from services.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput
 from services.domain.names import description_violations, id_violations
 from services.domain.pages import take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.domain.project import Project, project_name
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import audit
 from services.storage.rows.access import projects as store

@@ -6,6 +6,7 @@ import hmac
 from dataclasses import replace
 from datetime import timedelta
 
+from services.domain.access.token import ALL_PROJECTS, Token, digest, id_of, invalid_token, new_text
 from services.domain.caller import Caller, Identity
 from services.domain.errors import (
     FailedPrecondition,
@@ -14,7 +15,6 @@ from services.domain.errors import (
     Unauthenticated,
 )
 from services.domain.scope import Scope
-from services.domain.token import ALL_PROJECTS, Token, digest, id_of, invalid_token, new_text
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import audit
 from services.storage.rows.access import tokens as store

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.domain.access.token import ALL_PROJECTS, Token, digest, id_of, new_text
 from services.domain.caller import Caller, unknown_project
 from services.domain.errors import InvalidInput, NotFound, PermissionDenied
 from services.domain.names import description_violations, id_violations
 from services.domain.pages import take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.scope import IN_ALL, Role, Scope
-from services.domain.token import ALL_PROJECTS, Token, digest, id_of, new_text
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database
 from services.storage.rows.access import audit, projects

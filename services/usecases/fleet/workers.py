@@ -8,12 +8,12 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.access.token import ALL_PROJECTS
 from services.domain.caller import Caller
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.pages import take_fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import Run, run_name
-from services.domain.token import ALL_PROJECTS
 from services.domain.worker import Worker, WorkerState, worker_name
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.audit import change_of
+from services.domain.access.audit import change_of
 from services.domain.caller import Caller
 from services.domain.errors import AlreadyExists, DomainError, Unavailable
 from services.domain.run import (

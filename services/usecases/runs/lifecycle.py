@@ -49,7 +49,7 @@ class LockedRun:
     stages: list[Stage]
     actor: str
     """Who changes the run in this transaction, for its history: a caller's subject, ``worker:ID``,
-    or :data:`~services.domain.audit.CONTROL_PLANE`."""
+    or :data:`~services.domain.access.audit.CONTROL_PLANE`."""
 
     def stage(self, stage_id: str) -> Stage | None:
         """Return the stage with this id, if there is one."""

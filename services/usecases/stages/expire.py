@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.domain.audit import CONTROL_PLANE
+from services.domain.access.audit import CONTROL_PLANE
 from services.domain.errors import Code
 from services.domain.stage import Attempt, AttemptState, StageError, StageState
 from services.domain.worker import Worker, worker_name

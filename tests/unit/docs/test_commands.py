@@ -54,7 +54,14 @@ def commands(program: str) -> list[tuple[str, str]]:
 def test_a_command_of_tailrace_exists(page: str, text: str) -> None:
     command = TREE
     words = shlex.split(text)[1:]
-    while words and hasattr(command, "commands") and words[0][0] not in "-[":
+    while words and hasattr(command, "commands") and words[0][0] != "[":
+        # Options of a group come before its command.
+        taken = {name: one for one in command.params for name in one.opts}
+        if words[0] in taken and len(words) > 1:
+            del words[: 1 if taken[words[0]].is_flag else 2]
+            continue
+        if words[0].startswith("-"):
+            break
         assert words[0] in command.commands, f"{page}: {text}"
         command = command.commands[words.pop(0)]
     options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}

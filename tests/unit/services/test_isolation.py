@@ -19,12 +19,12 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
+from services.domain.access.token import ALL_PROJECTS
 from services.domain.caller import Caller, Identity
 from services.domain.content.dataset import DatasetHeader
 from services.domain.content.eval_set import EvalSetHeader
 from services.domain.run import new_run_uid
 from services.domain.scope import RULES, WORKER_LEASED, Role, Scope
-from services.domain.token import ALL_PROJECTS
 from services.server import SERVICES
 from services.usecases.access.projects import create_project
 from services.usecases.access.sessions import create_session

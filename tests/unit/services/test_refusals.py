@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services import refusals
-from services.domain.audit import AuditEvent, AuditOutcome
+from services.domain.access.audit import AuditEvent, AuditOutcome
 from services.domain.caller import Caller
 from services.domain.errors import Unavailable
 from services.domain.scope import Scope

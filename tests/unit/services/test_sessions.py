@@ -14,9 +14,9 @@ import grpc
 import pytest
 
 from services import tokens
+from services.domain.access.token import ALL_PROJECTS, id_of
 from services.domain.caller import Caller
 from services.domain.scope import IN_ALL, Scope
-from services.domain.token import ALL_PROJECTS, id_of
 from services.usecases.access import sessions
 from services.usecases.access.tokens import NewToken, store_token
 from tailrace import AsyncClient, errors

@@ -17,9 +17,9 @@ import pytest
 from google.protobuf import descriptor_pool
 
 from services import tokens
+from services.domain.access.token import ALL_PROJECTS, id_of
 from services.domain.caller import Caller
 from services.domain.scope import PUBLIC, RULES, WORKER_LEASED, Role, Scope
-from services.domain.token import ALL_PROJECTS, id_of
 from services.server import SERVICES
 from services.storage.rows.access.projects import projects
 from services.usecases.access.projects import create_project

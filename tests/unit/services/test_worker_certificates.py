@@ -15,9 +15,9 @@ import pytest
 import structlog
 
 from services import worker_certificates
+from services.domain.access.token import ALL_PROJECTS
 from services.domain.caller import Caller
 from services.domain.scope import Scope
-from services.domain.token import ALL_PROJECTS
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import certificates as store
 from services.usecases.access.tokens import NewToken, store_token

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.audit import (
+from services.domain.access.audit import (
     AuditEvent,
     ChainState,
     Condition,

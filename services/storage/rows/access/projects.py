@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.project import Project
+from services.domain.access.project import Project
 from services.storage.engine.columns import UtcDateTime, metadata, utc_now
 from services.storage.engine.insert import insert_new
 from services.storage.rows.access.tokens import tokens

@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.access.token import Token
 from services.domain.scope import Role, Scope
-from services.domain.token import Token
 from services.storage.engine.columns import UtcDateTime, metadata
 
 tokens = sa.Table(

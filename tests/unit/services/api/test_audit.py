@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tailrace
-from services.domain.audit import AUDITED
+from services.domain.access.audit import AUDITED
 from services.domain.errors import InvalidInput
 from services.domain.run import RunState
 from services.storage.rows.access import audit

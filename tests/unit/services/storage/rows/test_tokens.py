@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from services.domain.token import Token
+from services.domain.access.token import Token
 from services.storage.engine.database import Database
 from services.storage.rows.access import tokens
 

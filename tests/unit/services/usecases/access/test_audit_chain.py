@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from services.domain.audit import chain_record, change_of
+from services.domain.access.audit import chain_record, change_of
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import audit
 from services.storage.rows.access.audit import audit_events

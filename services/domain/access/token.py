@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.domain.access.worker_binding import ANY_WORKER, WorkerBinding
 from services.domain.caller import Identity
 from services.domain.errors import InvalidInput, Unauthenticated
 from services.domain.scope import Role, Scope, role_of
-from services.domain.worker_binding import ANY_WORKER, WorkerBinding
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Characters of an id: 32 that are not mistaken for one another."""

@@ -1,0 +1,1 @@
+"""Access: projects, tokens, the audit log, and what workers are bound to."""
