@@ -34,7 +34,7 @@
   }
 
   function showCount() {
-    countLabel.textContent = `${count.toLocaleString("en")} lines`;
+    countLabel.textContent = `${count.toLocaleString("en")} ${count === 1 ? "line" : "lines"}`;
     document.getElementById("line").max = count;
   }
 
