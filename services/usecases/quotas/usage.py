@@ -12,7 +12,7 @@ from services.storage.rows.access import usage as store
 from services.usecases.context import Context
 from tailrace.formats.schema import Violation
 
-MOST = 1000
+MAX_USAGE_ENTRIES = 1000
 """Maximum number of entries of a response."""
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,4 +47,4 @@ async def sum_usage(
     async with context.database.read() as conn:
         usage = await store.read(conn, store.Window(project, group, label, start, end))
     usage.sort(key=lambda entry: (-entry.slot_seconds, entry.key))
-    return usage[:MOST], max(0, len(usage) - MOST)
+    return usage[:MAX_USAGE_ENTRIES], max(0, len(usage) - MAX_USAGE_ENTRIES)

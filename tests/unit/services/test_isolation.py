@@ -191,6 +191,7 @@ CASES: dict[str, list[tuple[str, Build]]] = {
             ("WatchRun", "name"),
             ("StreamLogs", "name"),
             ("StreamMetrics", "name"),
+            ("ListLogLines", "name"),
             ("ListPredictions", "parent"),
             ("ListVerdicts", "parent"),
         )
@@ -300,6 +301,7 @@ LISTS = {
     "ProjectService/ListProjects",
     "TokenService/ListTokens",
     "QuotaService/SumUsage",
+    "AuditService/ListAuditEvents",
 }
 """Methods that list: what they return has nothing of another project."""
 
@@ -336,7 +338,7 @@ class Neighbours:
         theirs = await self._token(THEIRS, Role.OWNER)
         self.real["token"] = theirs.split("_")[1]
         other = Identity("oidc:other", {THEIRS: Role.EDITOR})
-        self.real["session"] = (await create_session(self.context, other, ""))[0].token_id
+        self.real["session"] = (await create_session(self.context, Caller(), other, ""))[0].token_id
         self.worker = Driver(self.context, caller=Caller(THEIRS))
         await self.worker.register(slots=2)
         await self._content(Caller(THEIRS))

@@ -19,6 +19,7 @@ import pytest
 from services.domain.comparison import MAX_CHANGES
 from services.domain.pages import MAX_PAGE_BYTES
 from services.settings import Settings
+from services.usecases.quotas.usage import MAX_USAGE_ENTRIES
 from services.usecases.runs.compare import MAX_POINTS
 from tailrace.channel import MAX_RECEIVE_BYTES
 from tailrace.client import call
@@ -39,6 +40,7 @@ OF_RESPONSES = {
     "StageError.log_tail": limits.MAX_TAIL_LINES,
     "MetricCurve.points": MAX_POINTS,
     "VerdictComparison.changes": MAX_CHANGES,
+    "SumUsageResponse.usage": MAX_USAGE_ENTRIES,
 }
 """Limits of fields that the control plane fills or cuts."""
 
