@@ -78,7 +78,7 @@ def gradients(
 
 
 def check_equal(actual: Found, expected: Found, tolerance: float) -> None:
-    np.testing.assert_allclose(actual[0], expected[0], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=tolerance, atol=tolerance)
     for name, gradient in expected[1].items():
         np.testing.assert_allclose(actual[1][name], gradient, rtol=0, atol=tolerance, err_msg=name)
 
