@@ -56,7 +56,7 @@ def test_events_are_listed_and_filtered(audit: Tailrace) -> None:
     assert "datasets/d@2" in one.out
     assert audit("list", "--until", "2026-01-01", "--json").json() == []
     events = audit("list", "--outcome", "SUCCEEDED", "--limit", 2, "--json").json()
-    assert [event["sequence"] for event in events] == ["4", "3"]
+    assert [event["sequence"] for event in events] == [4, 3]
     assert audit("list", "--since", "soon").code == 2
 
 

@@ -27,6 +27,7 @@ def test_login_asks_the_server_and_stores_the_profile(
         "server": plane.address,
         "tls": False,
         "has_token": True,
+        "project": "",
         "current": True,
     }
     assert "secret" not in tailrace("profiles", "list").out
