@@ -53,12 +53,12 @@ class AuditEvent(google.protobuf.message.Message):
     """
     outcome: builtins.str
     """`SUCCEEDED`, or why the call was refused: `UNAUTHENTICATED`, `PERMISSION_DENIED`,
-    `RESOURCE_EXHAUSTED`. Text, so that a row which somebody changed can be shown.
+    `RESOURCE_EXHAUSTED`. Text, so that an event that was changed in the database can be shown.
     """
     reason: builtins.str
     """Reason of a refusal, as in the error; empty for changes."""
     suppressed: builtins.int
-    """Number of refusals, beyond those with an event of their own, that this event stands for."""
+    """Number of refusals, beyond those with separate events, that this event stands for."""
     hash: builtins.str
     """sha256 of the hash before it and the event as canonical JSON, in hex; empty until the event is
     chained.
