@@ -132,7 +132,7 @@ class AuthenticationInterceptor(_Interceptor):
             return None
         # The stubs declare each pair as `str`.
         metadata: Any = handler_call_details.invocation_metadata
-        # The caller of a refusal, as far as it is known.
+        # The caller of a refusal, if known.
         caller = Caller(ALL_PROJECTS, frozenset(), subject="")
         try:
             identity = await self._identity(name, bearer(metadata))

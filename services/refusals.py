@@ -1,7 +1,7 @@
 """Refused calls in the audit log: gathered off the path of calls, and limited in number.
 
 A caller that is refused must neither wait for the database nor fill it. The first refusals of a
-source in a minute become events of their own, in batches; the others are counted, and one event of
+source in a minute become separate events, in batches; the others are counted, and one event of
 the source has the count. A source is a host and an outcome: one noisy host hides no other.
 """
 
@@ -27,7 +27,7 @@ FLUSH_SECONDS = 1.0
 """Interval at which refusals are stored."""
 
 WINDOW_SECONDS = 60.0
-"""Time after which a source's refusals are events of their own again."""
+"""Time after which a source's refusals are separate events again."""
 
 PER_SOURCE = 10
 """Maximum number of events of a source in a window, without the one that has the count."""
@@ -79,7 +79,7 @@ class Refusals:
                 _log.warning("refusals wait for the database", error=error.message)
 
     async def flush(self) -> None:
-        """Store what waits, in a transaction of its own; raise ``Unavailable`` without a loss."""
+        """Store what waits, in a separate transaction; raise ``Unavailable`` without a loss."""
         events = list(self._waiting)
         if not events:
             return

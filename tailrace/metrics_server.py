@@ -31,7 +31,7 @@ CONNECTION_SECONDS = 10.0
 
 
 class MetricsServer:
-    """Server of a registry, in threads of its own.
+    """Server of a registry, in separate threads.
 
     Args:
         registry: Metrics to serve.

@@ -94,10 +94,10 @@ def answers_mask(distinct: jax.Array, shared: jax.Array, answers: int, length: i
 
 
 def _mask(places: jax.Array, slots: Slots) -> ExampleMask:
-    taken = jnp.full(slots.count * slots.length, places.size, places.dtype)
-    taken = taken.at[places].set(jnp.arange(places.size, dtype=places.dtype), mode="drop")
+    tokens = jnp.full(slots.count * slots.length, places.size, places.dtype)
+    tokens = tokens.at[places].set(jnp.arange(places.size, dtype=places.dtype), mode="drop")
     causal = jnp.tril(jnp.ones((slots.length, slots.length), bool))[None]
-    return ExampleMask(causal, taken, places)
+    return ExampleMask(causal, tokens, places)
 
 
 def to_slots(rows: jax.Array, mask: ExampleMask) -> jax.Array:

@@ -62,11 +62,11 @@ class AuditEvent:
     request_id: str
     """Id of the request."""
     outcome: str = AuditOutcome.SUCCEEDED
-    """An :class:`AuditOutcome`; another text only in rows that somebody changed."""
+    """An :class:`AuditOutcome`; another text only in rows that were tampered with."""
     reason: str = ""
     """Reason of a refusal, as in the error; empty for changes."""
     suppressed: int = 0
-    """Number of refusals that this event stands for, beyond those with an event of their own."""
+    """Number of refusals that this event stands for, beyond those with separate events."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ _REFUSALS = {
 def refusal_of(
     caller: Caller, error: DomainError, now: datetime, *, denied: bool = False
 ) -> AuditEvent | None:
-    """Return the event of a call that ``error`` refuses; None for errors that refuse nobody.
+    """Return the event of a call that ``error`` refuses; None for errors that are no refusals.
 
     ``denied`` is true if any error denies the call, such as the one of an unknown project.
     """

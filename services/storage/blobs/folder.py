@@ -161,7 +161,7 @@ class FolderBlobStores:
     """Stores of all projects: ``default`` in the folder itself, others in ``projects/{project}``.
 
     Each project has its own files, so that equal content of two projects is stored twice: a digest
-    tells nobody whether another project has the content.
+    does not tell whether another project has the content.
     """
 
     def __init__(self, root: Path, min_free_bytes: int = 0) -> None:

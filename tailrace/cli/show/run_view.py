@@ -162,7 +162,7 @@ def _canceller(run: run_pb2.Run) -> str:
     )
     if run_pb2.RunState.Name(run.state) not in (cancelling, cancelled):
         return ""
-    # A worker ends what somebody has asked to cancel: the first of two changes counts.
+    # A worker ends what a caller has asked to cancel: the first of two changes counts.
     requests = [
         change.actor
         for change in run.history

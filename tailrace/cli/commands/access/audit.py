@@ -141,7 +141,7 @@ def export(
         output.print_fields([("file", str(file)), ("events", count)])
 
 
-def _verify_server(server: str | None, known: list[Place]) -> Place:
+def _verify_server(server: str | None, expected: list[Place]) -> Place:
     """Verify the log of a control plane and return its head.
 
     Raises:
@@ -150,7 +150,7 @@ def _verify_server(server: str | None, known: list[Place]) -> Place:
     with connect(server) as client:
         for tries_left in reversed(range(_TRIES)):
             chain = client.get_audit_chain()
-            places = [_place_of(chain.head), *known]
+            places = [_place_of(chain.head), *expected]
             try:
                 return check_chain(_place_of(chain.anchor), _records(client, chain), places)
             except ChainError:
@@ -160,7 +160,7 @@ def _verify_server(server: str | None, known: list[Place]) -> Place:
     raise AssertionError
 
 
-def _verify_file(file: Path, known: list[Place]) -> Place:
+def _verify_file(file: Path, expected: list[Place]) -> Place:
     """Verify an exported file and return its head.
 
     Raises:
@@ -174,7 +174,7 @@ def _verify_file(file: Path, known: list[Place]) -> Place:
         anchor, head = (Place(**ends[end]) for end in ("anchor", "head"))
     except (KeyError, TypeError) as error:
         raise CommandError(f"{file} is not a file of `tailrace audit export`") from error
-    return check_chain(anchor, lines, [head, *known])
+    return check_chain(anchor, lines, [head, *expected])
 
 
 def _lines(file: Path) -> Iterator[Mapping[str, Any]]:
