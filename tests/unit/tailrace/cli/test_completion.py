@@ -63,6 +63,7 @@ def test_nouns_are_offered_in_the_order_of_use(home: Path) -> None:
         "demo",
         "up",
         "worker",
+        "console",
         "usage",
         "login",
         "datasets",
@@ -74,7 +75,9 @@ def test_nouns_are_offered_in_the_order_of_use(home: Path) -> None:
         "workers",
         "quotas",
         "profiles",
+        "projects",
         "tokens",
+        "audit",
         "certs",
     ]
 
