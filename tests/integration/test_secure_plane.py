@@ -25,6 +25,7 @@ class SecurePlane:
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.folder = folder
+        self._worker_broker_url = stack.worker_broker_url
         self.files = write_tls(folder / "server", "server")
         self.address, self.worker_address = (f"localhost:{free_port()}" for _ in range(2))
         self.env = stack.env | {
@@ -52,6 +53,7 @@ class SecurePlane:
         worker = write_tls(self.folder / "worker", "secure", ())
         settings = {
             "TAILRACE_SERVER": self.worker_address,
+            "TAILRACE_BROKER_URL": self._worker_broker_url,
             "TAILRACE_CA_FILE": str(worker.ca),
             "TAILRACE_CERT_FILE": str(worker.certificate),
             "TAILRACE_KEY_FILE": str(worker.key),
