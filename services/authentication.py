@@ -14,6 +14,9 @@ from grpc_status import rpc_status
 
 from services.api.rpc import new_request_id, peer_address, set_caller
 from services.call_quotas import CallQuotas
+from services.callers.projects import Projects
+from services.callers.refusals import Refusals
+from services.callers.tokens import Tokens
 from services.domain.access.audit import refusal_of
 from services.domain.access.token import ALL_PROJECTS, id_of
 from services.domain.caller import LOCAL, Call, Caller, Identity
@@ -35,10 +38,7 @@ from services.error_status import status_of
 from services.interceptors import PACKAGE, Continuation
 from services.metrics import Metrics
 from services.oidc.verifier import Verifier, is_jwt
-from services.projects import Projects
-from services.refusals import Refusals
 from services.storage.engine.columns import utc_now
-from services.tokens import Tokens
 from tailrace.access import PROJECT_HEADER
 from tailrace.worker_token import FILE_NAME, VARIABLE, WorkerToken, bearer
 

@@ -25,6 +25,9 @@ from services.api.rpc import (
     set_caller,
 )
 from services.call_quotas import CallQuotas
+from services.callers.refusals import Refusals
+from services.callers.tokens import OpenCall, sending
+from services.callers.watched_calls import CallWatch
 from services.domain.access.audit import refusal_of
 from services.domain.access.worker_binding import WorkerBinding
 from services.domain.caller import Call, Caller
@@ -35,12 +38,9 @@ from services.domain.scope import WORKER_LEASED
 from services.domain.stage import Attempt
 from services.error_status import internal_status, status_of
 from services.metrics import Metrics
-from services.refusals import Refusals
 from services.request_limits import check_request, parse_request
 from services.runtime.off_loop import run_off_loop
 from services.storage.engine.columns import utc_now
-from services.tokens import OpenCall, sending
-from services.watched_calls import CallWatch
 from tailrace.formats.limits import MAX_NAME
 from tailrace.v1 import stage_pb2
 from tailrace.worker_token import LEASE_HEADER

@@ -28,6 +28,11 @@ from services.api.tokens import TokenServicer
 from services.api.workers import FleetServicer
 from services.authentication import Admission, AuthenticationInterceptor
 from services.call_quotas import CallQuotas
+from services.callers.projects import Projects
+from services.callers.refusals import Refusals
+from services.callers.tokens import Tokens
+from services.callers.watched_calls import CallWatch
+from services.callers.worker_certificates import WorkerCertificates
 from services.health import AUTHENTICATION, BROKER, DATABASE, TLS, HealthMonitor
 from services.interceptors import CallInterceptor
 from services.listener import Listener
@@ -39,18 +44,13 @@ from services.metrics import Metrics
 from services.oidc.configuration import OidcConfiguration
 from services.oidc.configuration import load as load_oidc
 from services.oidc.verifier import Verifier
-from services.projects import Projects
 from services.reflection import add_reflection
-from services.refusals import Refusals
 from services.settings import Settings
 from services.storage.blobs.folder import FolderBlobStores
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
-from services.tokens import Tokens
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import require_lease
-from services.watched_calls import CallWatch
-from services.worker_certificates import WorkerCertificates
 from tailrace.access import is_loopback
 from tailrace.v1 import (
     artifact_pb2,

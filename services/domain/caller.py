@@ -45,7 +45,7 @@ class Caller:
     token_id: str = ""
     """Id of the caller's API token; empty for the worker token and for callers without a token."""
     subject: str = LOCAL
-    """Who calls: ``token:ID``, ``oidc:ISSUER#SUB``, ``worker:NAME``, or :data:`LOCAL`."""
+    """Name of the caller: ``token:ID``, ``oidc:ISSUER#SUB``, ``worker:NAME``, or :data:`LOCAL`."""
     binding: WorkerBinding = ANY_WORKER
     """Name and pools of a worker's credential."""
     projects: frozenset[str] | None = None

@@ -37,7 +37,7 @@ class UsageGroup(enum.StrEnum):
     LABEL = "label"
     """The value of one of the run's labels."""
     USER = "user"
-    """Who created the run."""
+    """The creator of the run."""
 
 
 @dataclass

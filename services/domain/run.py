@@ -139,7 +139,7 @@ class Transition:
     reason: str
     """Reason, in a few words."""
     actor: str
-    """Who caused the change; empty in histories of earlier releases."""
+    """Name of the caller or part that caused the change; empty in histories of earlier releases."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class ClientApp:
         if not self.client_secret:
             return {"client_id": self.client_id}, {}
         # RFC 6749, section 2.3.1: both parts are form-encoded first.
-        pair = f"{urllib.parse.quote_plus(self.client_id)}:{_quoted(self.client_secret)}"
+        pair = ":".join(map(urllib.parse.quote_plus, (self.client_id, self.client_secret)))
         return {}, {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
@@ -173,7 +173,3 @@ def _tokens(reply: Reply) -> TokenSet:
     if not 0 <= lifetime <= _LONGEST_LIFETIME:
         raise LoginError(f"the provider's expires_in must be from 0 to {_LONGEST_LIFETIME} seconds")
     return TokenSet(**texts, expire_time=time.time() + lifetime)
-
-
-def _quoted(text: str) -> str:
-    return urllib.parse.quote_plus(text)

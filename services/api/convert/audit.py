@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api.convert.values import timestamp
 from services.domain.access.audit import ChainState, StoredEvent
-from tailrace.formats.audit_chain import Place
+from tailrace.formats.data.audit_chain import Place
 from tailrace.v1 import audit_pb2
 
 

@@ -12,8 +12,8 @@ from services.domain.caller import Caller
 from services.domain.errors import Code, DomainError, InvalidInput
 from services.domain.filter import filter_time
 from services.domain.scope import RULES, Scope
-from tailrace.formats.audit_chain import Place, audit_time, link
 from tailrace.formats.comparisons import OPERATORS, Comparison, FilterError, comparisons
+from tailrace.formats.data.audit_chain import Place, audit_time, link
 from tailrace.formats.limits import MAX_CONDITIONS
 
 CONTROL_PLANE = "control-plane"

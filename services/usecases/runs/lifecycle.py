@@ -48,7 +48,7 @@ class LockedRun:
     run: Run
     stages: list[Stage]
     actor: str
-    """Who changes the run in this transaction, for its history: a caller's subject, ``worker:ID``,
+    """Actor of this transaction, for the history of the run: a caller's subject, ``worker:ID``,
     or :data:`~services.domain.access.audit.CONTROL_PLANE`."""
 
     def stage(self, stage_id: str) -> Stage | None:

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services import tokens
+from services.callers import tokens
 from services.domain.access.token import ALL_PROJECTS, id_of
 from services.domain.caller import Caller
 from services.domain.scope import IN_ALL, Scope

@@ -23,8 +23,8 @@ from services.domain.access.audit import (
 from services.domain.caller import Caller
 from services.storage.engine.columns import BigInt, UtcDateTime, metadata, utc_now
 from services.storage.engine.insert import upsert
-from tailrace.formats.audit_chain import Place
 from tailrace.formats.comparisons import OPERATORS
+from tailrace.formats.data.audit_chain import Place
 
 audit_events = sa.Table(
     "audit_events",

@@ -98,5 +98,5 @@ def _unfinished(table: sa.Table) -> list[Any]:
 async def mark_deleted(conn: AsyncConnection, project: str) -> bool:
     """Delete a project, whose row stays; return False if it was deleted before."""
     named = sa.update(projects).where(projects.c.project_id == project, _LIVE)
-    result = await conn.execute(named.values(delete_time=utc_now()))
-    return result.rowcount > 0
+    updated = await conn.execute(named.values(delete_time=utc_now()))
+    return updated.rowcount > 0

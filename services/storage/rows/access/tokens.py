@@ -78,8 +78,8 @@ async def revoke(conn: AsyncConnection, token_id: str, now: datetime) -> bool:
     await lock(conn, token_id)
     is_meant = (tokens.c.token_id == token_id) | (tokens.c.parent_id == token_id)
     is_valid = sa.and_(is_meant, tokens.c.revoke_time.is_(None))
-    result = await conn.execute(sa.update(tokens).where(is_valid).values(revoke_time=now))
-    return result.rowcount > 0
+    revoked = await conn.execute(sa.update(tokens).where(is_valid).values(revoke_time=now))
+    return revoked.rowcount > 0
 
 
 async def record_use(

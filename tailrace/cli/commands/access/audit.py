@@ -16,7 +16,7 @@ from tailrace.cli.errors import CommandError
 from tailrace.cli.options import Json, Limit, Server, connect
 from tailrace.cli.show import output
 from tailrace.client.blocking import Client
-from tailrace.formats.audit_chain import FIELDS, ChainError, Place, audit_time, check_chain
+from tailrace.formats.data.audit_chain import FIELDS, ChainError, Place, audit_time, check_chain
 from tailrace.v1 import audit_pb2
 
 app = typer.Typer(help="The audit log: list, verify and export its events.", no_args_is_help=True)
@@ -103,12 +103,8 @@ def verify(
     except ChainError as error:
         problem = str(error)
     if as_json:
-        result = {
-            "verified": not problem,
-            "problem": problem,
-            "head": f"{head.sequence}:{head.hash}",
-        }
-        output.print_json(result)
+        place = f"{head.sequence}:{head.hash}"
+        output.print_json({"verified": not problem, "problem": problem, "head": place})
     elif problem:
         output.print_fields([("verified", "NO"), ("problem", problem)])
     else:

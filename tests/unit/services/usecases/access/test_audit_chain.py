@@ -18,7 +18,7 @@ from services.storage.rows.access import audit
 from services.storage.rows.access.audit import audit_events
 from services.usecases.access.audit_chain import chain_events, delete_old_events
 from services.usecases.context import Context
-from tailrace.formats.audit_chain import ChainError, Place, check_chain
+from tailrace.formats.data.audit_chain import ChainError, Place, check_chain
 from tests.unit.services.driver import CALLER
 from tests.unit.services.usecases.stored_content import make_context
 

@@ -21,7 +21,7 @@ from tests.servers.control_plane import ServedControlPlane
 from tests.unit.tailrace.console.hostile_content import fill
 from tests.unit.tailrace.console.test_every_page import URLS
 
-AXE = Path(__file__).parents[1] / "vendor/axe/axe.min.js"
+AXE = Path(__file__).parents[2] / "vendor/axe/axe.min.js"
 
 BROWSED = [url for url in URLS if not url.startswith("/runs/new") or "preset=" in url]
 """The form of a new run is long: one is enough."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from services import refusals
+from services.callers import refusals
+from services.callers.refusals import MOST_SOURCES, PER_SOURCE, SUPPRESSED, Refusals
 from services.domain.access.audit import AuditEvent, AuditOutcome
 from services.domain.caller import Caller
 from services.domain.errors import Unavailable
 from services.domain.scope import Scope
-from services.refusals import MOST_SOURCES, PER_SOURCE, SUPPRESSED, Refusals
 from services.storage.engine.columns import utc_now
 from services.storage.rows.access import audit
 from services.usecases.access.tokens import NewToken, store_token

@@ -13,13 +13,13 @@ from typing import Any
 
 import structlog
 
+from services.callers.tokens import OpenCall
 from services.certificates import WARNING_SECONDS, day
 from services.domain.access.worker_binding import WorkerBinding
 from services.domain.errors import Unauthenticated, Unavailable
 from services.domain.names import id_violations
 from services.metrics import Metrics
 from services.storage.rows.access import certificates as store
-from services.tokens import OpenCall
 from services.usecases.context import Context
 
 _log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.audit_chain import (
+from tailrace.formats.data.audit_chain import (
     FIELDS,
     ChainError,
     Place,

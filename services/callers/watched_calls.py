@@ -1,4 +1,4 @@
-"""What ends a call early: a revoked token or certificate, and the largest age of a stream."""
+"""Early ends of calls: a revoked token or certificate, and the largest age of a stream."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from services.api.rpc import current_caller, current_identity, set_caller
+from services.callers.tokens import OpenCall, Tokens
+from services.callers.worker_certificates import WorkerCertificates
 from services.domain.errors import Unavailable
-from services.tokens import OpenCall, Tokens
-from services.worker_certificates import WorkerCertificates
 
 _ENDLESS = frozenset(
     {

@@ -14,7 +14,7 @@ import grpc
 import pytest
 import structlog
 
-from services import worker_certificates
+from services.callers import worker_certificates
 from services.domain.access.token import ALL_PROJECTS
 from services.domain.caller import Caller
 from services.domain.scope import Scope

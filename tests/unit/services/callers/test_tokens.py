@@ -16,7 +16,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 
-from services import tokens
+from services.callers import tokens
 from services.domain.access.token import ALL_PROJECTS, id_of
 from services.domain.caller import Caller
 from services.domain.scope import PUBLIC, RULES, WORKER_LEASED, Role, Scope
